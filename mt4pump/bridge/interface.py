@@ -164,7 +164,10 @@ def copy_of(address: int, size: int) -> Array:
     """Return a copy of ``size`` bytes at ``address``; other threads run while a large array is copied."""
     if size < LARGE_ARRAY_BYTES:
         return string_at(address, size)
-    memory = mmap.mmap(-1, size)
+    if sys.platform == "win32":
+        memory = mmap.mmap(-1, size)
+    else:
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # of a shared one no part can be given back
     memmove(addressof(c_char.from_buffer(memory)), address, size)
     return memoryview(memory).toreadonly()
 

@@ -20,7 +20,7 @@ import msgpack
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.mt4.manager import Array
 from mt4pump.mt4.record import Decoder, Fields
-from mt4pump.pump.table_diff import ENDED_LIMIT, KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+from mt4pump.pump.table_diff import ENDED_LIMIT, KEYS_PER_STEP, ROWS_PER_STEP, RunSteps, TableRead
 from mt4pump.wire import pack_map
 
 ADD, DELETE, UPDATE, CHANGE_GRP = map(int, Transaction)
@@ -185,9 +185,18 @@ class OrderRows(MutableMapping[int, Fields]):
 
     def packed(self) -> dict[int, bytes]:
         """Return ticket → packed fields of each order."""
-        packed = {order: row for order, (_, row) in self._packed.items()}
-        packed.update((order, pack_map(fields)) for order, fields in self._unpacked.items())
+        packed: dict[int, bytes] = {}
+        for _ in self.copy_packed(packed):
+            pass
         return packed
+
+    def copy_packed(self, target: dict[int, bytes]) -> Iterator[None]:
+        """Copy ticket → packed fields of each order into ``target``, in steps; no order may change meanwhile."""
+        for count, (order, (_, row)) in enumerate(self._packed.items(), 1):
+            target[order] = row
+            if not count % ROWS_PER_STEP:
+                yield
+        target.update((order, pack_map(fields)) for order, fields in self._unpacked.items())
 
     def take_rows(self) -> Iterator[tuple[int, bytes | Fields]]:
         """Return login and fields, or packed fields, of each order as they are now."""
@@ -251,14 +260,20 @@ class OrderStates:
         return {row["order"]: row for row in rows if row["order"] not in known}
 
     def compare(
-        self, array: Array, decoder: Decoder, is_visible: IsVisible = lambda _login: True, *, baseline: bool = False
+        self,
+        array: Array,
+        decoder: Decoder,
+        is_visible: IsVisible = lambda _login: True,
+        *,
+        baseline: bool = False,
+        run_steps: RunSteps | None = None,
     ) -> Iterator[TradeChange | None]:
         """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 
         A missing order is published with its last known record, because the table does not show how it closed. If this
         manager no longer sees its account (``is_visible`` is false), the order may still be open: its change is
         ``deleted``, not ``closed``. With ``baseline``, unknown orders are added with no event; `baseline_orders` holds
-        them.
+        them. ``run_steps`` as in `Table.compare`.
         """
 
         def compare_order(order: int) -> Iterator[TradeChange]:
@@ -276,6 +291,8 @@ class OrderStates:
         self._read = read = TableRead(array, decoder, "order", compare_order)
         self.baseline_orders = set()
         try:
+            if run_steps:
+                run_steps(read.index())
             yield from read.index()
             yield from read.settle_all(known, ROWS_PER_STEP, skip=read)
             yield from read.settle_all(read, KEYS_PER_STEP)

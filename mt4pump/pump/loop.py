@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Thread
 from typing import Any
 
@@ -67,7 +67,7 @@ class Pump(Thread):
         self.is_busy = self.is_shut_down = False
         self._inbox = inbox
         self._dispatcher = dispatcher
-        dispatcher.current.read = self._read_table
+        dispatcher.current.read, dispatcher.current.run_steps = self._read_table, self._run_steps
         self._writer = dispatcher.writer
         self._publisher = dispatcher.writer.publisher
         self._heartbeat = heartbeat
@@ -189,14 +189,23 @@ class Pump(Thread):
         if not (manager.reads_beside_quotes and name in LARGE_TABLES):
             return manager.table(name)
         self._writer.flush()  # what waits for its commit does not wait for the read
-        read, quotes = ReadThread(manager, name), self._dispatcher.quotes
+        read = ReadThread(manager, name)
         while not read.has_ended(QUOTES_INTERVAL_S):
-            doorbell = self._inbox.get_doorbell(BIDASK, Command.ATTACH)  # those behind it are the next session's
-            if doorbell is not None or quotes.has_more:
-                ts = self._inbox.now_ns() if doorbell is None else doorbell[3]
-                self._guarded(BIDASK, self._handle_quotes, ts)
-                self._writer.flush()
+            self._handle_waiting_quotes()
         return read.array()
+
+    def _run_steps(self, steps: Iterable[None]) -> None:
+        """Run steps to their end and publish quotes between them; records wait."""
+        self._writer.flush()
+        for _ in steps:
+            self._handle_waiting_quotes()
+
+    def _handle_waiting_quotes(self) -> None:
+        doorbell = self._inbox.get_doorbell(BIDASK, Command.ATTACH)  # those behind it are the next session's
+        if doorbell is not None or self._dispatcher.quotes.has_more:
+            ts = self._inbox.now_ns() if doorbell is None else doorbell[3]
+            self._guarded(BIDASK, self._handle_quotes, ts)
+            self._writer.flush()
 
     def _execute(self, command: int, payload: Any, ts: int) -> None:
         """Execute a command of another thread."""

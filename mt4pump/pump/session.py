@@ -12,6 +12,7 @@ from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.manager import Array, Manager
+from mt4pump.pump.table_diff import RunSteps
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
 
@@ -107,7 +108,8 @@ class CurrentSession:
     """The session that handlers read from, None between two sessions.
 
     ``live`` is true between its START_PUMPING and its STOP_PUMPING. ``empty_tables`` counts reads that found a table
-    suddenly empty and changed nothing. ``read`` reads a whole table of a Manager.
+    suddenly empty and changed nothing. ``read`` reads a whole table of a Manager, ``run_steps`` runs work with a large
+    one to its end.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -115,6 +117,7 @@ class CurrentSession:
         self.live = False
         self.empty_tables = 0
         self.read: Callable[[Manager, str], Array] = lambda manager, name: manager.table(name)
+        self.run_steps: RunSteps = lambda steps: [None for _ in steps]
         self._now_s = now_s
         self._empty: dict[str, EmptyRead] = {}
 
@@ -144,6 +147,10 @@ class CurrentSession:
             self._empty[name] = EmptyRead(self.session, self._now_s(), again)
         self.empty_tables += 1
         return None
+
+    def run_beside(self, name: str) -> RunSteps | None:
+        """Return what runs work with table ``name`` to its end, with quotes between its steps; None if it is small."""
+        return self.run_steps if name in LARGE_TABLES and self.manager.reads_beside_quotes else None
 
     def second_reads(self, received: int) -> list[Callable[[int], None]]:
         """Return the second reads that are due; ``received`` is the number of callbacks so far."""

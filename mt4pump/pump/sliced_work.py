@@ -7,9 +7,13 @@ most; `SlicedWork` resumes it for one slice at each wake-up.
 from __future__ import annotations
 
 import math
+import mmap
+import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+
+from mt4pump.mt4.manager import Array
 
 Steps = Generator[None, None, None]
 Schedule = Callable[[str, Callable[[], Steps]], None]
@@ -18,6 +22,8 @@ REST_FACTOR = 2.0
 """A table rests this many times the duration of its comparison before it is compared again."""
 REST_FROM_S = 0.02
 """Comparisons shorter than this need no rest."""
+RELEASED_BYTES_PER_STEP = 4 * 1024 * 1024
+"""Bytes of an array given back in one step: some 0.8 ms."""
 
 
 @dataclass(eq=False, slots=True)
@@ -122,3 +128,15 @@ class SlicedWork:
         job.took_s += now_s - began_s
         if job.took_s >= REST_FROM_S and math.isfinite(self._slice_s):
             self._rest_until_s[job.table] = now_s + REST_FACTOR * job.took_s
+
+
+def release(array: Array) -> Steps:
+    """Give the memory of a large array back in steps, as nobody reads it any more: 112 MB at once take 23 ms.
+
+    On Windows, where that cannot be done in parts, it does nothing: the last reference frees it.
+    """
+    memory = array.obj if isinstance(array, memoryview) else None
+    if sys.platform != "win32" and isinstance(memory, mmap.mmap):
+        for start in range(0, len(memory), RELEASED_BYTES_PER_STEP):
+            memory.madvise(mmap.MADV_DONTNEED, start, min(RELEASED_BYTES_PER_STEP, len(memory) - start))
+            yield

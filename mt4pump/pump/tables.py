@@ -28,7 +28,7 @@ from mt4pump.mt4.record import Decoder, Fields, format_of
 from mt4pump.process.values import SymbolFilter
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import FAULTS, CurrentSession, count_fault
-from mt4pump.pump.sliced_work import Schedule, Steps
+from mt4pump.pump.sliced_work import Schedule, Steps, release
 from mt4pump.pump.snapshot import RowSource, TakeRows
 from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
 from mt4pump.settings import Settings
@@ -216,11 +216,12 @@ class TableHandler:
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
-        for event in binding.table.compare(array):
+        for event in binding.table.compare(array, self._current.run_beside(name)):
             if event is None:
                 yield
             else:
                 self._publish(binding, event, ts, synthetic=synthetic)
+        yield from release(array)
         for fields in parameters.changed() if parameters else ():
             self._publish(binding, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
 

@@ -14,7 +14,7 @@ from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over, unpack_fields
 from mt4pump.pump.session import CurrentSession
-from mt4pump.pump.sliced_work import Schedule, Steps
+from mt4pump.pump.sliced_work import Schedule, Steps, release
 from mt4pump.pump.snapshot import TakeRows, rows_by_field
 from mt4pump.pump.table_diff import FlagTable
 from mt4pump.wire import ACTIVATION, TRADE, Kind
@@ -110,17 +110,30 @@ class TradeHandler:
         if array is None:
             return
         baseline = not self.has_baseline
-        for event in self.orders.compare(array, self._trade, self._is_visible, baseline=baseline):
+        for event in self._compare(array, baseline=baseline):
             if event is None:
                 yield
             else:
                 self._publish(event, ts, synthetic=True)
         if baseline:
-            self._writer.store_orders(self.open_orders())
+            self._writer.store_orders(self._copied_orders())
             self.has_baseline = True
             self._baseline_orders = frozenset(self.orders.baseline_orders)
         if with_activations:
             yield from self._publish_activations(array, ts, synthetic=True)
+        yield from release(array)
+
+    def _copied_orders(self) -> dict[int, bytes]:
+        """Return `open_orders`; of a large server quotes go on while they are copied, for some 20 ms."""
+        if run_steps := self._current.run_beside("trades"):
+            orders: dict[int, bytes] = {}
+            run_steps(self.orders.open.copy_packed(orders))
+            return orders
+        return self.open_orders()
+
+    def _compare(self, array: Array, *, baseline: bool) -> Iterator[TradeChange | None]:
+        run_steps = self._current.run_beside("trades")
+        return self.orders.compare(array, self._trade, self._is_visible, baseline=baseline, run_steps=run_steps)
 
     def _table(self, again: Callable[[int], None]) -> Array | None:
         """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
@@ -136,6 +149,7 @@ class TradeHandler:
         array = self._table(self.reread_after_gap)
         if array is not None:
             yield from self._publish_activations(array, ts, synthetic=False)
+            yield from release(array)
 
     def _publish_activations(self, array: Array, ts: int, *, synthetic: bool) -> Steps:
         for event in self._activations.compare(array):

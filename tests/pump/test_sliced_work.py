@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -12,7 +14,7 @@ from mt4pump.errors import LayoutError, ManagerError
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import USER_RECORD
 from mt4pump.pump.session import Command
-from mt4pump.pump.sliced_work import REST_FACTOR, SlicedWork
+from mt4pump.pump.sliced_work import REST_FACTOR, SlicedWork, release
 from mt4pump.pump.snapshot import SnapshotRequest
 from tests.bus import LIMIT_S
 from tests.pump.running import START, RunningPump, trade
@@ -169,3 +171,13 @@ def test_a_lost_session_gives_up_what_is_compared_and_the_next_one_sets_the_base
     assert len(list(snapshot.rows)) == USERS
     assert not any(message.topic.startswith("user.") for message in running.received)
     running.finish()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="memory is given back in parts on Linux and macOS")
+def test_the_memory_of_a_large_array_is_given_back_in_steps() -> None:
+    memory = mmap.mmap(-1, 9 * 1024 * 1024, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory[:4], memory[-4:] = b"head", b"tail"
+    assert len(list(release(memoryview(memory).toreadonly()))) == 3
+    if sys.platform == "linux":
+        assert (memory[:4], memory[-4:]) == (bytes(4), bytes(4))
+    assert list(release(b"small")) == list(release(memoryview(b"small"))) == []

@@ -349,3 +349,13 @@ def test_a_negative_flag_is_a_flag() -> None:
     flags = margins()
     assert changes(flags, (1, -1)) == [("add", 1, -1)]
     assert changes(flags, (1, 1)) == [("update", 1, 1)]
+
+
+def test_the_rows_of_a_large_table_are_indexed_before_the_first_step() -> None:
+    made, ran = table(online(1)), list[str]()
+
+    def run_steps(steps: Iterable[None]) -> None:
+        ran.extend("index" for _ in steps)
+
+    found = [event for event in made.compare(online(1) + online(2), run_steps) if event]
+    assert ([event.fields["login"] for event in found], ran) == ([2], ["index"])
