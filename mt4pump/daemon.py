@@ -53,7 +53,7 @@ PUMP_PUBLISH_S, PUMP_END_S = 0.6, 0.8
 
 With the linger, these keep a stop under a second, even when a call into the DLL does not return.
 """
-QUERY_STOP_S = 0.1
+QUERY_STOP_S = 0.3
 CHECK_GAP_MAX_S = 1.0
 """The time between two checks counts as this at most: no thread runs while machine or process is suspended."""
 

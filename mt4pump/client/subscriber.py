@@ -189,11 +189,11 @@ class BaseSubscriber:
 
     @property
     def is_joined(self) -> bool:
-        """Return whether live events flow: what the position missed, and the last values, were received before.
+        """Return whether the snapshot was received whole, after what the position missed; live events follow.
 
-        Without them if the query endpoint did not answer.
+        False for as long as the query endpoint has not answered.
         """
-        return self._stream.recovery.steps.joined
+        return self._stream.recovery.steps.joined and self._stream.ordering.has_snapshot
 
     @property
     def position(self) -> Position | None:

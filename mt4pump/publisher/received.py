@@ -33,7 +33,7 @@ LATE_S = 0.5
 class Traffic:
     """Returns the connections to check for what they sent; a connection's number is its file descriptor.
 
-    epoll reports what is unread, so not what libzmq reads before it is asked: every second each connection is returned.
+    epoll reports what is unread, so not what libzmq reads before it is asked: each is returned every two seconds.
 
     ``number`` is a descriptor that is readable while `take` would return a connection or ``always`` is readable. It is
     None where the system has no epoll, or none could be made: then `take` returns all connections, some at each call.

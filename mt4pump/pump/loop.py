@@ -25,8 +25,8 @@ RECORDS_PER_WAKE_UP = 256
 WAITING_SNAPSHOTS_LIMIT = 64
 """Snapshot requests that wait for the baseline; beyond it the oldest is dropped, and its query times out."""
 IDLE_WAIT_S, QUIET_AFTER_S, QUIET_WAIT_S = 0.05, 5.0, 0.25
-"""Longest wait for a record: bounds how late a new subscription is read when nothing happens. The others: after so long
-without a record or a new subscription it is longer, as each wake-up costs an idle daemon 0.2 ms of a core."""
+"""Longest wait for a record: bounds how late a new subscription is read when nothing happens. After `QUIET_AFTER_S`
+without a record or a new subscription it is `QUIET_WAIT_S`, as each wake-up costs an idle daemon 0.2 ms of a core."""
 READS_AFTER_HEARTBEAT = 20
 """Most reads of subscriptions after a heartbeat; each read is itself bounded."""
 QUOTES_INTERVAL_S = 0.001
@@ -195,10 +195,13 @@ class Pump(Thread):
         return read.array()
 
     def _run_steps(self, steps: Iterable[None]) -> None:
-        """Run steps to their end and publish quotes between them; records wait."""
+        """Run steps to their end and publish quotes about every millisecond; records wait."""
         self._writer.flush()
+        quotes_at_s = 0.0
         for _ in steps:
-            self._handle_waiting_quotes()
+            if time.perf_counter() >= quotes_at_s:
+                self._handle_waiting_quotes()
+                quotes_at_s = time.perf_counter() + QUOTES_INTERVAL_S
 
     def _handle_waiting_quotes(self) -> None:
         doorbell = self._inbox.get_doorbell(BIDASK, Command.ATTACH)  # those behind it are the next session's

@@ -149,7 +149,7 @@ class CurrentSession:
         return None
 
     def run_beside(self, name: str) -> RunSteps | None:
-        """Return what runs work with table ``name`` to its end, with quotes between its steps; None if it is small."""
+        """Return what runs work with table ``name`` to its end, with quotes between its steps; None: nothing does."""
         return self.run_steps if name in LARGE_TABLES and self.manager.reads_beside_quotes else None
 
     def second_reads(self, received: int) -> list[Callable[[int], None]]:

@@ -61,11 +61,13 @@ def test_last_values_come_first_and_the_stream_joins_without_overlap(daemon: Fak
     daemon.publish("quote.EURUSD", bid=1.0)
     daemon.publish("quote.EURUSD", bid=2.0)
     with subscriber(daemon) as sub:
+        assert not sub.is_joined
         first = next_item(sub, anything)
         assert (first.snapshot, first.bid, first.seq) == (True, 2.0, 2)
         daemon.publish("quote.EURUSD", bid=3.0)
         second = next_item(sub, anything)
         assert (second.snapshot, second.bid, second.seq) == (False, 3.0, 3)
+        assert sub.is_joined
         assert sub.counts["lost"] == 0
 
 
@@ -142,6 +144,7 @@ def test_a_refused_query_is_reported_and_the_stream_goes_on(daemon: FakeDaemon) 
         assert notice.code == "forbidden"
         daemon.publish("trade.1")
         assert next_item(sub, lambda item: isinstance(item, Trade)).seq == 1
+        assert not sub.is_joined, "events flow, but no snapshot came"
         daemon.refuse = ""
         until(sub, lambda: sub.position is not None)
 

@@ -59,23 +59,23 @@ class JournalPages:
             return self._asked().replay(self._topics, since=since)
         return self._asked().replay(self._topics, after=after)
 
-    async def chunks(self, after: int, since: int | None) -> AsyncIterator[tuple[list[Event], Replay]]:
-        """Yield events in order of offset, and the replay they are from; at least once.
+    async def chunks(self, after: int, since: int | None) -> AsyncIterator[tuple[list[Event], str | None, Replay]]:
+        """Yield events in order of offset, the log that they are from, and the replay; at least once.
 
         The next chunk is read while the caller handles one: the replay may be further than the events beside it.
         """
         replay = await self._in_thread(lambda: self.replay(after=after, since=since))
         events = iter(replay)
 
-        def read() -> list[Event]:
-            return list(islice(events, CHUNK))
+        def read() -> tuple[list[Event], str | None]:
+            return list(islice(events, CHUNK)), replay.log
 
-        chunk = await self._in_thread(read)
+        chunk, log = await self._in_thread(read)
         while len(chunk) == CHUNK:
             ahead = self._thread.submit(read)
-            yield chunk, replay
-            chunk = await self._result_of(ahead)
-        yield chunk, replay
+            yield chunk, log, replay
+            chunk, log = await self._result_of(ahead)
+        yield chunk, log, replay
 
     async def close(self) -> None:
         """Close the socket."""
@@ -318,8 +318,8 @@ class JetStreamWriter:
         if not self._log:
             return
         count, began_s, began = 0, time.monotonic(), self._reached
-        async for events, replay in self._journal.chunks(self._reached, self._since):
-            if replay.log != self._log:
+        async for events, log_id, replay in self._journal.chunks(self._reached, self._since):
+            if log_id != self._log:
                 raise JetStreamRetry("mt4pump has another journal now", is_quiet=True)
             for event in events:
                 offset = event.offset or 0

@@ -1,8 +1,9 @@
 """Runs the cases and prints a table: ``python -m tests.bench.gateway [--runs N] [--seconds N] [--json FILE]``.
 
-What limits the cases in which each client gets each quote by itself: the system's ``send`` alone takes 4 to 6 of the 7
-to 8 µs per message (a loop of sends to a reader over loopback), in Node as here. A third of the naive loop's 16 to 20 µs
-is what these calls take. Where quotes are joined, by throttling or batches, it is 0.01 to 0.09 of the naive loop's.
+What limits the cases in which each client gets each quote by itself: the system's ``send`` alone takes 4 to 6 of the
+7 to 8 µs per message (a loop of sends to a reader over loopback), in Node as here. A third of the naive loop's 16 to
+20 µs is what these calls take. Where quotes are joined, by throttling or batches, it is 0.01 to 0.09 of the naive
+loop's.
 """
 
 from __future__ import annotations

@@ -111,14 +111,21 @@ class TwoChunks(JournalPages):
             self.has_refused.set()
             raise ClientError("timeout", "silent")
 
-        return cast(Replay, events())
+        class Replayed:
+            log = "log"
+
+            def __iter__(self) -> Iterator[Event]:
+                return events()
+
+        return cast(Replay, Replayed())
 
 
 def test_the_journal_is_read_ahead_and_all_before_a_fault_is_handed_over_in_order() -> None:
     journal, offsets = TwoChunks(), list[int | None]()
 
     async def read() -> None:
-        async for chunk, _ in journal.chunks(7, None):
+        async for chunk, log, _ in journal.chunks(7, None):
+            assert log == "log"
             offsets.extend(event.offset for event in chunk)
             if len(offsets) == 2 * CHUNK:  # the thread asks for the next events while these are handled
                 assert await asyncio.to_thread(journal.has_refused.wait, 10.0)
