@@ -10,6 +10,9 @@ import zmq
 
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 
+SEND_BUFFER_BYTES = 4_096
+"""Small, so that the messages wait in this process, where they are measured, and not in the system's buffers."""
+
 
 def say(*arguments: object) -> None:
     """Print one line for the test."""
@@ -19,7 +22,9 @@ def say(*arguments: object) -> None:
 
 def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
     """Print the endpoint; once all subscribed, print the growth of this process after so many messages, in bytes."""
-    publisher = Publisher(zmq.Context(), "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)  # of every socket that it makes
+    publisher = Publisher(context, "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
     say(publisher.endpoint)
     deadline_s = time.monotonic() + 90
     while publisher.subscriptions.total.count <= subscribers:  # one each, and the last one's second
