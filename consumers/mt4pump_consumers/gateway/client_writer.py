@@ -178,8 +178,8 @@ class ClientWriter:
             self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._settings.slow_s:g} s")
 
     def shut(self, code: int, reason: str) -> None:
-        """Close the connection with a reason; nothing is sent after it."""
-        if self._closing is None:
+        """Close the connection with a reason, unless it is closing; nothing is sent after it."""
+        if self.is_open:
             limited.write(logging.INFO, "%s: closed with %d: %s", self._name, code, reason)
             self.write_now = None
             self._closing = self._loop.create_task(self._close(code, reason))

@@ -220,6 +220,8 @@ class GatewayConnection(ServerConnection):
         super().send_data()
         if is_open and self.protocol.eof_sent and self._ending is None:
             self._ending = self.loop.call_later(ENDING_S, self.abort)
+            if self.close_deadline is None:  # the library's is sooner, and its next ping would abort by it
+                self.close_deadline = self.loop.time() + ENDING_S
         self._report_closing()
 
     def _report_closing(self) -> None:

@@ -263,3 +263,17 @@ def test_a_client_that_takes_not_even_the_close_is_cut_off(monkeypatch: pytest.M
         assert bench.link.closed == [(4408, "too slow")]
 
     run(test)
+
+
+def test_a_connection_that_is_closing_is_not_closed_again_with_another_code(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.link.protocol.state = State.CLOSING  # for a flood, say, before its time to log in is over
+        bench.session.writer.on_closing()
+        bench.session.writer.shut(4401, "no token within 10 s")
+        await asyncio.sleep(0)
+        assert not bench.link.closed
+
+    with caplog.at_level("INFO"):
+        run(test)
+    assert "4401" not in caplog.text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+from mt4pump_consumers.gateway import connection as connection_module
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
 from mt4pump_consumers.gateway.http import TrustedProxies
 from mt4pump_consumers.gateway.limits import ConnectionLimiter
@@ -12,6 +14,7 @@ from mt4pump_consumers.gateway.settings import GatewaySettings
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.bus import LIMIT_S
+from tests.consumers.gateway.test_abuse import frame
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 UPGRADE += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -46,3 +49,36 @@ async def take_the_rest(errors: list[dict[str, Any]]) -> None:
         await ended.wait()
         writer.close()
     await asyncio.sleep(0)
+
+
+def test_a_flooding_client_has_its_time_to_read_the_close_whatever_the_library_s_ping_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "ENDING_S", 1.0)
+    open_s, code = asyncio.run(asyncio.wait_for(flood_and_wait(), LIMIT_S))
+    assert open_s >= 0.99
+    assert code == 4429
+
+
+async def flood_and_wait() -> tuple[float, int]:
+    """Serve one client that floods and does not read: return how long it was connected, and the code it then reads."""
+    loop, settings, ended = asyncio.get_running_loop(), GatewaySettings(anonymous=True), asyncio.Event()
+
+    async def welcome(connection: ServerConnection) -> None:
+        await asyncio.shield(connection.connection_lost_waiter)
+        ended.set()
+
+    factory = connection_factory(ConnectionLimiter(settings, loop.time), TrustedProxies(()), settings)
+    options: dict[str, Any] = {"create_connection": factory, "compression": None}
+    async with serve(welcome, "127.0.0.1", 0, ping_interval=0.05, close_timeout=0.1, **options) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(frame(10) * 1_000)
+        began_s = loop.time()
+        await ended.wait()
+        open_s = loop.time() - began_s
+        rest = await reader.read()
+        writer.close()
+    close = rest.index(b"\x88")
+    return open_s, int.from_bytes(rest[close + 2 : close + 4], "big")
