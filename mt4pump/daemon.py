@@ -42,7 +42,6 @@ from mt4pump.wiring import (
     journal_path,
     old_files_rules,
     options_of,
-    session_plan,
 )
 
 COMPARISON_SLICE_S = 0.003
@@ -106,7 +105,7 @@ class Daemon:
         writer = EventWriter(encoder, publisher, journal, settings.durable)
         self._dispatcher = Dispatcher(writer, settings, fault_counters, slice_s=COMPARISON_SLICE_S)
         self._dispatcher.restore_orders()
-        self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
+        self._supervisor = Supervisor(source.factory, self.inbox, settings)
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._query = self._query_server(settings, sockets, journal, server_clock)
         if self._query is not None:

@@ -10,12 +10,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Self, TypeVar
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
-from mt4pump.mt4.codes import ReturnCode
+from mt4pump.mt4.codes import PumpFlag, ReturnCode
 from mt4pump.mt4.manager import ManagerFactory
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import (
@@ -29,6 +28,7 @@ from mt4pump.pump.session import (
     SessionStatus,
     with_library_faults,
 )
+from mt4pump.settings import Settings
 
 STOPPED_BY_US = "stopped by us"
 ABORT_EVERY_S = 0.1
@@ -40,26 +40,33 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPlan:
-    """Account, servers and time limits of sessions; the settings of the same names. ``flags`` are CLIENT_FLAGS_*."""
-
-    servers: tuple[str, ...]
-    login: int
-    password: str = field(repr=False)
-    flags: int
-    login_timeout_s: float
-    start_timeout_s: float
-    liveness_timeout_s: float
-    watch_interval_s: float
-    reconnect_delay_s: float
-    reconnect_delay_max_s: float
-    refused_delay_s: float
+def login_of(settings: Settings) -> int:
+    """Return the account to log in as; the simulator needs none."""
+    return settings.login or 1
 
 
-def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:
+def login_limit_s(settings: Settings) -> float:
+    """Return how long a login may take: less than ``hang_timeout_s``, after which the daemon would end."""
+    limit_s, hang_s = settings.login_timeout_s, settings.hang_timeout_s
+    return hang_s / 2 if 0 < hang_s <= limit_s else limit_s
+
+
+def pump_flags(settings: Settings) -> int:
+    """Return the CLIENT_FLAGS_* that switch off what the settings do not want."""
+    flags = {
+        PumpFlag.HIDETICKS: not settings.quotes,
+        PumpFlag.HIDENEWS: not settings.news,
+        PumpFlag.HIDEMAIL: not settings.mail,
+        PumpFlag.HIDEONLINE: not settings.online,
+        PumpFlag.HIDEUSERS: not settings.users,
+        PumpFlag.SENDFULLNEWS: settings.full_news,
+    }
+    return sum(flag for flag, is_set in flags.items() if is_set)
+
+
+def back_off_s(attempt: int, settings: Settings, jitter: Callable[[], float] = random.random) -> float:
     """Return how long to wait before attempt number ``attempt`` (from 1): doubling, capped, half of it random."""
-    delay_s = min(plan.reconnect_delay_max_s, plan.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
+    delay_s = min(settings.reconnect_delay_max_s, settings.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
     return delay_s * (0.5 + 0.5 * jitter())
 
 
@@ -111,12 +118,12 @@ class Supervisor(Thread):
     """
 
     def __init__(
-        self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Callable[[], float] = time.monotonic
+        self, factory: ManagerFactory, inbox: Inbox, settings: Settings, now_s: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._factory = factory
         self._inbox = inbox
-        self._plan = plan
+        self._settings = settings
         self._now_s = now_s
         self._stopping = Event()
         self._session: ManagerSession | None = None
@@ -137,14 +144,14 @@ class Supervisor(Thread):
 
     def run(self) -> None:
         """Run one session after the other, on each server in turn."""
-        attempt = 0
+        attempt, servers = 0, self._settings.servers or ("simulator",)
         try:
             while not self._stopping.is_set():
-                server = self._plan.servers[self._reconnects % len(self._plan.servers)]
+                server = servers[self._reconnects % len(servers)]
                 pumped_s, delay_s = self._run_session(server, attempt + 1)
                 if self._stopping.is_set():
                     break
-                attempt = 0 if pumped_s >= self._plan.reconnect_delay_max_s else attempt + 1
+                attempt = 0 if pumped_s >= self._settings.reconnect_delay_max_s else attempt + 1
                 self._reconnects += 1
                 log.info("next try in %.1f s", delay_s)
                 self._stopping.wait(delay_s)
@@ -154,8 +161,8 @@ class Supervisor(Thread):
 
     def _run_session(self, server: str, attempt: int) -> tuple[float, float]:
         """Run one session until it ends; return how long it pumped and how long to wait before the next."""
-        plan, began_s = self._plan, None
-        reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
+        settings, began_s = self._settings, None
+        reason, delay_s = STOPPED_BY_US, back_off_s(attempt, settings)
         self._set_state(CONNECTING, server)
         try:
             session = self._open(server)
@@ -166,9 +173,9 @@ class Supervisor(Thread):
             if not self._stopping.is_set():  # else `stop` aborted the call
                 reason = str(error)
                 if isinstance(error, LoginError):
-                    reason, delay_s = f"refused: {error}", plan.refused_delay_s
+                    reason, delay_s = f"refused: {error}", settings.refused_delay_s
                     text = "%s refused login %s: %s; check login, password and the account's manager rights"
-                    log.error(text, server, plan.login, error)  # noqa: TRY400 - the API's answer, no error of ours
+                    log.error(text, server, login_of(settings), error)  # noqa: TRY400 - the API's answer, no error of ours
         except BaseException as error:
             reason = f"internal error: {error!r}"
             raise
@@ -178,19 +185,21 @@ class Supervisor(Thread):
 
     def _open(self, server: str) -> ManagerSession:
         """Make a Manager, connect, log in and switch to pumping; raises ConnectionLost when that takes too long."""
-        plan, manager = self._plan, self._call(self._factory)
-        session = self._session = ManagerSession(manager, server, plan.login)
-        limit = self._limit = CallLimit(manager.abort, plan.login_timeout_s)
+        manager, settings = self._call(self._factory), self._settings
+        login, limit_s = login_of(settings), login_limit_s(settings)
+        password = settings.password.get_secret_value() if settings.password else ""
+        session = self._session = ManagerSession(manager, server, login)
+        limit = self._limit = CallLimit(manager.abort, limit_s)
         if self._stopping.is_set():  # `stop` may have come before the limit was set
             limit.end()
-        text = f"no answer from {server} within {plan.login_timeout_s:g} s (login_timeout_s)"
+        text = f"no answer from {server} within {limit_s:g} s (login_timeout_s)"
         try:
             with limit:
                 self._call(manager.connect, server)
-                self._call(manager.login, plan.login, plan.password)
+                self._call(manager.login, login, password)
                 self._set_state(LOGGED_IN, server)
                 self._inbox.put_command(Command.ATTACH, session)
-                self._call(manager.pump, plan.flags, self._inbox.notify)
+                self._call(manager.pump, pump_flags(settings), self._inbox.notify)
         except ManagerError as error:
             if limit.expired:
                 raise ConnectionLost(error.call, error.code, error.name, text) from error
@@ -210,13 +219,13 @@ class Supervisor(Thread):
 
     def _await_start(self, session: ManagerSession) -> None:
         """Wait for START_PUMPING: RET_OK of PumpingSwitchEx only means that the request was accepted."""
-        deadline_s = self._now_s() + self._plan.start_timeout_s
+        deadline_s = self._now_s() + self._settings.start_timeout_s
         while not (session.started.is_set() or session.stopped.is_set() or self._stopping.is_set()):
             left_s = deadline_s - self._now_s()
             if left_s <= 0:
-                text = f"no START_PUMPING within {self._plan.start_timeout_s:g} s of the switch"
+                text = f"no START_PUMPING within {self._settings.start_timeout_s:g} s of the switch"
                 raise ConnectionLost("PumpingSwitchEx", 0, "RET_OK", text)
-            session.changed.wait(min(left_s, self._plan.watch_interval_s))
+            session.changed.wait(min(left_s, self._settings.watch_interval_s))
         if session.started.is_set():
             self._set_state(PUMPING, session.server)
 
@@ -233,9 +242,9 @@ class Supervisor(Thread):
                 return "no link: IsConnected is false"
             if self._inbox.received != received:
                 received, alive_s = self._inbox.received, self._now_s()
-            elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
-                return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
-            session.changed.wait(self._plan.watch_interval_s)
+            elif self._now_s() - alive_s >= self._settings.liveness_timeout_s:
+                return f"mute: no callback of any kind, not even PING, for {self._settings.liveness_timeout_s:g} s"
+            session.changed.wait(self._settings.watch_interval_s)
         return STOPPED_BY_US
 
     def _close_session(self, server: str, reason: str) -> None:

@@ -14,13 +14,11 @@ import zmq
 from mt4pump.errors import StartError
 from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
-from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
 from mt4pump.process.old_files import OldFilesRule, damaged_journals, service_log_rules
 from mt4pump.publisher.binding import DirectSocket, SocketClass
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
-from mt4pump.supervisor import SessionPlan
 
 if TYPE_CHECKING:
     from mt4pump.simulator.tick_formats import TickOptions
@@ -53,40 +51,6 @@ def journal_options(settings: Settings) -> JournalOptions:
         synchronous = "full"
     identity = f"{settings.source}:{settings.login or 0}@{servers}"
     return JournalOptions(synchronous, settings.journal_max_age_s, settings.journal_max_bytes, identity)
-
-
-def session_plan(settings: Settings) -> SessionPlan:
-    """Return the supervisor's part of the settings; the simulator needs no account.
-
-    A login ends before `hang_timeout_s` would end the daemon, also where that is short.
-    """
-    simulated, hang_s = settings.source == "simulator", settings.hang_timeout_s
-    is_short = 0 < hang_s <= settings.login_timeout_s
-    return options_of(
-        SessionPlan,
-        settings,
-        servers=settings.servers or (("simulator",) if simulated else ()),
-        login=settings.login or (1 if simulated else 0),
-        password=settings.password.get_secret_value() if settings.password else "",
-        flags=pump_flags(settings),
-        login_timeout_s=hang_s / 2 if is_short else settings.login_timeout_s,
-    )
-
-
-def pump_flags(settings: Settings) -> int:
-    """Return the CLIENT_FLAGS_* that switch off what the settings do not want."""
-    flags = PumpFlag(0)
-    for wanted, flag in (
-        (settings.quotes, PumpFlag.HIDETICKS),
-        (settings.news, PumpFlag.HIDENEWS),
-        (settings.mail, PumpFlag.HIDEMAIL),
-        (settings.online, PumpFlag.HIDEONLINE),
-        (settings.users, PumpFlag.HIDEUSERS),
-        (not settings.full_news, PumpFlag.SENDFULLNEWS),
-    ):
-        if not wanted:
-            flags |= flag
-    return int(flags)
 
 
 def _do_nothing() -> None:

@@ -1,6 +1,6 @@
 """The supervisor against a scripted Manager; the test plays the pump thread.
 
-Private access: the plan, the states and the waits of the supervisor, because its public status has the last state
+Private access: the settings, the states and the waits of the supervisor, because its public status has the last state
 alone and its real waits last for seconds.
 """
 
@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from threading import Event, get_ident
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from mt4pump.errors import LibraryError, LoginError, StartError
-from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.codes import PumpCode, PumpFlag
 from mt4pump.mt4.manager import Manager
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import CONNECTING, LOGGED_IN, LOST, PUMPING, STOPPING, Command, ManagerSession, SessionStatus
-from mt4pump.supervisor import SessionPlan, Supervisor, back_off_s
+from mt4pump.settings import Settings
+from mt4pump.supervisor import Supervisor, back_off_s, login_limit_s, pump_flags
 from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
 
-PLAN = SessionPlan(
-    servers=("one:443",),
-    login=7,
-    password="CANARY",  # noqa: S106 - looked for below
-    flags=96,
-    login_timeout_s=30.0,
-    start_timeout_s=LIMIT_S * 100,
-    liveness_timeout_s=LIMIT_S * 100,
-    watch_interval_s=0.002,
-    reconnect_delay_s=0.001,
-    reconnect_delay_max_s=0.004,
-    refused_delay_s=LIMIT_S * 100,
-)
 FOR_EVER_S = LIMIT_S * 100
+
+
+def chosen(**changes: Any) -> Settings:
+    """Return settings with waits that are too short, or too long, for users to choose."""
+    account = Settings(servers=("one:443",), login=7, password=SecretStr("CANARY"))
+    waits_s: dict[str, float] = {
+        "start_timeout_s": FOR_EVER_S,
+        "liveness_timeout_s": FOR_EVER_S,
+        "watch_interval_s": 0.002,
+        "reconnect_delay_s": 0.001,
+        "reconnect_delay_max_s": 0.004,
+        "refused_delay_s": FOR_EVER_S,
+        "hang_timeout_s": 0.0,
+    }
+    return account.model_copy(update=waits_s | changes)
 
 
 class Clock:
@@ -52,7 +55,7 @@ class Clock:
 class Stage:
     """A supervisor, the managers it makes (``prepare`` scripts each before use), and the log lines it writes."""
 
-    def __init__(self, plan: SessionPlan = PLAN) -> None:
+    def __init__(self) -> None:
         self.inbox = Inbox(1000)
         self.clock = Clock()
         self.managers: list[FakeManager] = []
@@ -61,7 +64,7 @@ class Stage:
         self.words: list[tuple[int, Any]] = []
         self.statuses: list[SessionStatus] = []
         self.links: list[ManagerSession] = []
-        self.supervisor = Supervisor(self._make, self.inbox, plan, self.clock)
+        self.supervisor = Supervisor(self._make, self.inbox, chosen(), self.clock)
         self._set_state = self.supervisor._set_state  # noqa: SLF001
         self.supervisor._set_state = self._record_state  # type: ignore[method-assign]  # noqa: SLF001
 
@@ -165,8 +168,8 @@ def failing(call: str, error: Exception, *numbers: int) -> Callable[[int, FakeMa
 
 
 def begin(made: Stage, **changes: Any) -> Stage:
-    """Start the supervisor with a changed plan."""
-    made.supervisor._plan = replace(made.supervisor._plan, **changes)  # noqa: SLF001
+    """Start the supervisor with changed settings."""
+    made.supervisor._settings = chosen(**changes)  # noqa: SLF001
     made.supervisor.start()
     return made
 
@@ -176,7 +179,7 @@ def refusal(code: int = 65) -> LoginError:
 
 
 def test_a_session_connects_logs_in_switches_and_pumps(stage: Stage) -> None:
-    begin(stage)
+    begin(stage, online=False, users=False)
     link = stage.pumping()
     (manager,) = stage.managers
     assert [call for call in manager.calls if call != "is_connected"] == ["connect", "login", "pump"]
@@ -187,6 +190,25 @@ def test_a_session_connects_logs_in_switches_and_pumps(stage: Stage) -> None:
     assert (link.manager, link.server, link.login) == (manager, "one:443", 7)
     assert stage.states == [CONNECTING, LOGGED_IN, PUMPING]
     assert stage.supervisor.status.server == "one:443"
+
+
+@pytest.mark.parametrize(
+    ("account", "logged_in"),
+    [
+        ({}, (("simulator",), (1, ""))),
+        ({"servers": ("demo:443",), "login": 65, "password": SecretStr("x")}, (("demo:443",), (65, "x"))),
+    ],
+)
+def test_the_simulator_needs_no_account_and_takes_one(
+    account: dict[str, Any], logged_in: tuple[tuple[str], tuple[int, str]]
+) -> None:
+    made = Stage()
+    made.supervisor._settings = Settings(source="simulator", **account)  # noqa: SLF001
+    made.supervisor.start()
+    made.attached()
+    finish(made)
+    arguments = made.managers[0].arguments
+    assert (arguments["connect"], arguments["login"]) == logged_in
 
 
 def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: Stage) -> None:
@@ -349,7 +371,7 @@ def test_the_password_is_in_no_log_line_and_no_status(stage: Stage, caplog: pyte
     begin(stage, refused_delay_s=0.001)
     stage.pumping(1)
     stage.stop()
-    assert "CANARY" not in caplog.text + repr(stage.statuses) + repr(PLAN) + repr(stage.words)
+    assert "CANARY" not in caplog.text + repr(stage.statuses) + repr(chosen()) + repr(stage.words)
 
 
 def delays_s(caplog: pytest.LogCaptureFixture) -> list[float]:
@@ -388,7 +410,7 @@ def test_a_failing_close_is_logged_and_the_next_session_begins(stage: Stage, cap
 def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _settings: float(attempt))
     monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
     stage.prepare = failing("connect", lost(), *range(5))
     begin(stage)
@@ -405,7 +427,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
     next_attempt: float,
 ) -> None:
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
-    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _settings: float(attempt))
     monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
     stage.prepare = failing("connect", lost(), 0, 2)
     begin(stage, reconnect_delay_max_s=60.0)
@@ -435,7 +457,8 @@ def blocking(made: Stage, call: str, *numbers: int) -> None:
 
     def prepare(number: int, manager: FakeManager) -> None:
         if numbers and number not in numbers:
-            made.supervisor._plan = replace(made.supervisor._plan, login_timeout_s=FOR_EVER_S)  # a slow machine, too  # noqa: SLF001
+            settings = made.supervisor._settings  # noqa: SLF001
+            made.supervisor._settings = settings.model_copy(update={"login_timeout_s": FOR_EVER_S})  # noqa: SLF001 - a slow machine, too
             return
         manager.holds[call] = Event()
         manager.failures[call].append(lost(call))
@@ -671,17 +694,42 @@ def test_the_reason_of_a_crash_is_not_that_we_stopped(stage: Stage) -> None:
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_waits_double_up_to_the_bound_and_at_most_half_is_chance(jitter: float) -> None:
-    plan = replace(PLAN, reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
+    settings = chosen(reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
     full_s = [1, 2, 4, 8, 16, 32, 60, 60]
-    waits = [back_off_s(attempt, plan, lambda: jitter) for attempt in range(1, 9)]
+    waits = [back_off_s(attempt, settings, lambda: jitter) for attempt in range(1, 9)]
     assert waits == pytest.approx([wait * (0.5 + 0.5 * jitter) for wait in full_s])
 
 
 @pytest.mark.parametrize("attempt", [1, 31, 1000, 10**9])
 def test_no_attempt_is_too_many_for_the_bound(attempt: int) -> None:
-    plan = replace(PLAN, reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
-    assert 0.5 <= back_off_s(attempt, plan) <= 60.0
+    settings = chosen(reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
+    assert 0.5 <= back_off_s(attempt, settings) <= 60.0
 
 
 def test_waits_of_two_daemons_differ() -> None:
-    assert len({back_off_s(5, PLAN) for _ in range(20)}) > 1
+    assert len({back_off_s(5, chosen()) for _ in range(20)}) > 1
+
+
+@pytest.mark.parametrize(("hang_s", "login_s"), [(0.0, 30.0), (240.0, 30.0), (31.0, 30.0), (30.0, 15.0), (2.0, 1.0)])
+def test_a_login_ends_before_the_daemon_would_though_nobody_set_its_limit(hang_s: float, login_s: float) -> None:
+    assert login_limit_s(chosen(hang_timeout_s=hang_s)) == login_s
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags"),
+    [
+        ({}, PumpFlag(0)),
+        ({"quotes": False}, PumpFlag.HIDETICKS),
+        ({"news": False}, PumpFlag.HIDENEWS),
+        ({"mail": False}, PumpFlag.HIDEMAIL),
+        ({"online": False}, PumpFlag.HIDEONLINE),
+        ({"users": False}, PumpFlag.HIDEUSERS),
+        ({"full_news": True}, PumpFlag.SENDFULLNEWS),
+        (
+            {"quotes": False, "news": False, "mail": False, "online": False, "users": False},
+            PumpFlag.HIDETICKS | PumpFlag.HIDENEWS | PumpFlag.HIDEMAIL | PumpFlag.HIDEONLINE | PumpFlag.HIDEUSERS,
+        ),
+    ],
+)
+def test_flags_leave_out_what_nobody_wants(changes: dict[str, bool], flags: PumpFlag) -> None:
+    assert pump_flags(chosen(**changes)) == int(flags)

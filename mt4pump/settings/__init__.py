@@ -1,7 +1,7 @@
 """The daemon's settings: the schema, its checks (`schema`, `validators`), and functions that return checked settings.
 
-`mt4pump.process.settings` reads the sources, as it does for the consumers. The commands, `daemon`, `wiring` and
-`query.handlers` import this; the client and the consumers do not.
+`mt4pump.process.settings` reads the sources, as it does for the consumers. The commands and the daemon import this; the
+client and the consumers do not.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def _dll(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _login_ends_before_a_hang(settings: Settings) -> Iterator[Disagreement]:
-    """Refuse what was set so; a ``login_timeout_s`` that was not set gives way, see `session_plan`."""
+    """Refuse what was set so; a ``login_timeout_s`` that was not set gives way, see `supervisor.login_limit_s`."""
     if "login_timeout_s" not in settings.model_fields_set:
         return
     if 0 < settings.hang_timeout_s <= settings.login_timeout_s:
