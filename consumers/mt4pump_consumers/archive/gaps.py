@@ -33,13 +33,6 @@ class GapFinder:
         self._seen: set[str] = set()
         self._lost: dict[str, tuple[int, str, int]] = {}
 
-    def begin_run(self, epoch: int) -> None:
-        """Follow the daemon into the run of a heartbeat, which is the present one.
-
-        Numbers of a later ``epoch`` are of a daemon whose folder was deleted: they say nothing of this run's.
-        """
-        self.seqs = {topic: known for topic, known in self.seqs.items() if known[0] <= epoch}
-
     def check(self, events: Sequence[Event]) -> Sequence[Event]:
         """Return the events that are new, and note the gaps before them. All must be without an offset."""
         topics = [event.topic for event in events]
@@ -63,7 +56,8 @@ class GapFinder:
     def _is_new(self, event: Event) -> bool:
         topic, epoch, seq = event.topic, event.body["epoch"], event.body["seq"]
         known_epoch, known_seq = self.seqs.get(topic, (0, 0))
-        if epoch < known_epoch or (epoch == known_epoch and seq <= known_seq):
+        # After the daemon's folder was deleted a later run may have a smaller epoch; late events the client drops.
+        if epoch == known_epoch and seq <= known_seq:
             self.duplicates += 1
             return False
         if epoch == known_epoch:

@@ -41,7 +41,6 @@ class BatchBuilder:
         self._log: str | None = (state.position or {}).get("log")
         self._journals = KnownJournals(state.position or {})
         self._server_code = ""
-        self._epoch = 0
         self._events: dict[str, list[Event]] = defaultdict(list)
         self._waiting = self._repeated = 0
         self._last_ts = 0
@@ -61,7 +60,7 @@ class BatchBuilder:
             self._convert()
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Follow the daemon's run, log and server code, which the events after this heartbeat have.
+        """Follow the daemon's log and server code, which the events after this heartbeat have.
 
         Raises StoreChangedError when it is another daemon than the store's.
         """
@@ -70,10 +69,6 @@ class BatchBuilder:
             log.warning("server_code %.80r of the daemon is not safe as a part of a path and is not used", code)
             code = ""
         self._journals.check(heartbeat.log, code)
-        if heartbeat.epoch != self._epoch:
-            self._convert()
-            self._epoch = heartbeat.epoch
-            self.gaps.begin_run(heartbeat.epoch)
         if (heartbeat.log, code) != (self._log, self._server_code):
             self._convert()
             self._log, self._server_code = heartbeat.log or self._log, code

@@ -114,7 +114,8 @@ class LastValues:
 
     def _is_newer_quote(self, event: Event) -> bool:
         have = self._topics.get(event.topic, {}).get(None)
-        return have is None or (have.epoch, have.seq) < (event.epoch, event.seq)
+        # One of another run is older, also where its epoch is larger: the snapshot is of the run that is live.
+        return have is None or have.epoch != event.epoch or have.seq < event.seq
 
     def topics(self) -> list[str]:
         """Return every topic that has a value."""

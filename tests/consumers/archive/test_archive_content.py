@@ -202,6 +202,13 @@ def test_events_of_a_run_with_a_smaller_epoch_are_kept_and_their_losses_are_gaps
     ]
 
 
+def test_a_smaller_epoch_than_the_stored_one_is_another_run_before_any_heartbeat() -> None:
+    finder = GapFinder({"quote.EURUSD": [EPOCH, 5]}, EPOCH)  # the archive was down as the daemon's folder was deleted
+    assert [each.seq for each in finder.check([quote(3, epoch=EPOCH - 1), quote(3, epoch=EPOCH - 1)])] == [3]
+    assert gaps_of(finder) == [("quote.EURUSD", EPOCH - 1, 1, 2, NEW_RUN)]
+    assert finder.duplicates == 1
+
+
 def test_durable_losses_are_those_that_the_client_reports_and_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

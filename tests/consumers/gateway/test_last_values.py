@@ -91,6 +91,16 @@ def test_a_quote_of_a_cut_counts_only_if_it_is_newer() -> None:
     assert [row.seq for topic in last.topics() for row in last.rows(topic)] == [9, 3, 1]
 
 
+def test_a_quote_of_a_run_before_is_replaced_whichever_epoch_is_larger() -> None:
+    for before in (1, 3):  # the daemon's folder was deleted, and its clock set right: a later run may have a smaller one
+        last = kept(event("quote.EURUSD", 9, epoch=before))
+        last.await_snapshot()
+        found = snapshot(epoch=2, quote_EURUSD=1)
+        found.events.append(event("quote.EURUSD", 1, epoch=2))
+        last.renew(found)
+        assert [(row.epoch, row.seq) for row in last.rows("quote.EURUSD")] == [(2, 1)]
+
+
 def test_the_first_event_of_a_topic_that_the_cut_does_not_know_is_news() -> None:
     last = kept()
     last.await_snapshot()
