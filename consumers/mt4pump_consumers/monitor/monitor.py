@@ -179,10 +179,10 @@ class Monitor:
         while not self._shutdown.asked():
             item = subscriber.receive(SLICE_S)
             if isinstance(item, Event):
-                self._event(item)
+                self._event(item, subscriber)
             elif item is not None:
                 self._notice(item)
-            elif self._in_snapshot and subscriber.is_joined and self._is_settled(subscriber):
+            elif self._in_snapshot and subscriber.is_joined and _is_settled(subscriber):
                 self._end_snapshot(time.time_ns(), subscriber)  # at a weekend no event follows
             now_s = time.monotonic()
             if now_s >= self._check_at_s:
@@ -190,7 +190,7 @@ class Monitor:
             if self._recorder.is_due(now_s) and not self._commit(subscriber):
                 return
             self._view.refresh(now_s)
-            if self._is_stale and now_s >= self._refresh_at_s and self._is_settled(subscriber):
+            if self._is_stale and now_s >= self._refresh_at_s and _is_settled(subscriber):
                 log.info("the daemon is asked anew for what is open")
                 return
 
@@ -204,12 +204,12 @@ class Monitor:
 
     # ---- items ----
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: Event, subscriber: Subscriber) -> None:
         if event.snapshot:
             self._row(event)
             return
         if self._in_snapshot:
-            self._end_snapshot(event.ts, None)
+            self._end_snapshot(event.ts, subscriber)
         if not self._is_joined and not event.healed:
             self._is_joined = True
             if not self._has_snapshot:
@@ -241,9 +241,9 @@ class Monitor:
             self._engine.margin(event)
             self._state.margin(event)
 
-    def _end_snapshot(self, ts: int, subscriber: Subscriber | None) -> None:
+    def _end_snapshot(self, ts: int, subscriber: Subscriber) -> None:
         self._in_snapshot = False
-        if self._is_settled(subscriber) and any(topic.startswith(("*", "margin")) for topic in self._settings.topics):
+        if _is_settled(subscriber) and any(topic.startswith(("*", "margin")) for topic in self._settings.topics):
             called = frozenset(str(call.login) for call in self._state.calls.values())
             self._engine.margins_are(called, ts)
 
@@ -253,14 +253,6 @@ class Monitor:
             self._state.counts[notice.kind] += notice.count
         if notice.kind in STALE_NOTICES and (not notice.topic or notice.topic.startswith(("trade.", "margin."))):
             self._is_stale = True
-
-    def _is_settled(self, subscriber: Subscriber | None) -> bool:
-        """Return whether the daemon's session runs for a while, so that its tables are read."""
-        status = self._state.status if subscriber is None else subscriber.status
-        if status is None or not status.alive or status.state != PUMPING:
-            return False
-        settled: bool = status.body["ts"] // 1_000_000 - status.body.get("since", 0) >= SETTLED_MS
-        return settled
 
     def _check_feed(self, subscriber: Subscriber, now_s: float) -> None:
         """Check the feed and the webhook."""
@@ -277,6 +269,15 @@ class Monitor:
         if webhook is not None:
             self._state.counts["failed"] = webhook.counts["failed"]
             self._state.counts["unsent"] = self._store.waiting()
+
+
+def _is_settled(subscriber: Subscriber) -> bool:
+    """Return whether the daemon's session runs for a while, so that its tables are read."""
+    status = subscriber.status
+    if not status.alive or status.state != PUMPING:
+        return False
+    settled: bool = status.body["ts"] // 1_000_000 - status.body.get("since", 0) >= SETTLED_MS
+    return settled
 
 
 def _keys(settings: MonitorSettings) -> ClientKeys | None:

@@ -16,22 +16,44 @@ from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore
 
+from mt4pump.client import Event
 from mt4pump.process.program import settings_of
 from tests.consumers.monitor.monitor_run import margin
 from tests.consumers.monitor.test_monitor_silence import status
 
 
-@pytest.mark.parametrize("is_joined", [True, False], ids=["whole", "amid its pages"])
-def test_a_margin_call_that_ended_meanwhile_is_over_once_the_snapshot_is_whole(*, is_joined: bool) -> None:
+ROW = margin(login=1002, action=None, came="snapshot")
+NEW = 1000 * 1000
+"""The session's start, in ms: at the moment of the heartbeat of `status`."""
+
+
+@pytest.mark.parametrize(
+    ("is_joined", "next_item", "sinces", "is_over"),
+    [
+        (True, None, [0, 0], True),
+        (False, None, [0, 0], False),
+        (False, margin(2, login=1002), [0, 0], True),
+        (False, margin(2, login=1002), [NEW, 0], True),
+        (False, margin(2, login=1002), [NEW, NEW], False),
+    ],
+    ids=["whole", "amid its pages", "an event follows", "the session is settled by then", "the session is new"],
+)
+def test_a_margin_call_that_ended_meanwhile_is_over_once_the_snapshot_is_whole(
+    *, is_joined: bool, next_item: Event | None, sinces: list[int], is_over: bool
+) -> None:
     memory = RuleMemory()
     for login in ("1001", "1002"):
         memory.begin(("call", login), Condition(5, reported=True))
     engine = RuleEngine([MarginCall(name="call", when="margin_call", quiet_s=0)], memory)
-    items = [None, margin(login=1002, action=None, came="snapshot")]
-    seen = status(since=0)
-    subscriber: Any = SimpleNamespace(
-        receive=lambda _timeout_s: items.pop(), status=seen, is_joined=is_joined, position=None
-    )
+    items = [(ROW, sinces[0]), (next_item, sinces[1])]
+    subscriber: Any = SimpleNamespace(is_joined=is_joined, position=None)
+
+    def receive(_timeout_s: float) -> Event | None:
+        item, since = items.pop(0)
+        subscriber.status = status(since=since)
+        return item
+
+    subscriber.receive = receive
     view: Any = SimpleNamespace(refresh=lambda _now_s: None)
     recorder: Any = SimpleNamespace(webhook=None, is_due=lambda _now_s: False)
     shutdown: Any = SimpleNamespace(asked=lambda: not items)
@@ -41,5 +63,5 @@ def test_a_margin_call_that_ended_meanwhile_is_over_once_the_snapshot_is_whole(*
             settings, None, store=store, engine=engine, state=state, recorder=recorder, view=view, shutdown=shutdown
         )
         monitor._read(subscriber)  # noqa: SLF001
-    ended = [("resolved", "1001")] if is_joined else []
+    ended = [("resolved", "1001")] if is_over else []
     assert [(alert.status, alert.subject) for alert in engine.alerts] == ended
