@@ -92,7 +92,7 @@ def test_a_quote_of_a_cut_counts_only_if_it_is_newer() -> None:
 
 
 def test_a_quote_of_a_run_before_is_replaced_whichever_epoch_is_larger() -> None:
-    for before in (1, 3):  # the daemon's folder was deleted, and its clock set right: a later run may have a smaller one
+    for before in (1, 3):  # a later run has a smaller one after a folder was deleted and a clock set right
         last = kept(event("quote.EURUSD", 9, epoch=before))
         last.await_snapshot()
         found = snapshot(epoch=2, quote_EURUSD=1)

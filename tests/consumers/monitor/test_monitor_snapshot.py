@@ -21,7 +21,6 @@ from mt4pump.process.program import settings_of
 from tests.consumers.monitor.monitor_run import margin
 from tests.consumers.monitor.test_monitor_silence import status
 
-
 ROW = margin(login=1002, action=None, came="snapshot")
 NEW = 1000 * 1000
 """The session's start, in ms: at the moment of the heartbeat of `status`."""
