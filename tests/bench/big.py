@@ -60,9 +60,9 @@ class BigFeed(NativeFeed):
         """Begin to call back."""
         updates = b"".join(_orders(500, change=1)) + b"".join(_orders(500, change=2))
         code, action = PumpCode.UPDATE_TRADES, Transaction.UPDATE
-        self._control.run_quotes(PHASES_S * QUOTES_PER_S, SYMBOLS, pace_s=1 / QUOTES_PER_S, lane=0)
+        self._control.run_quotes(PHASES_S * QUOTES_PER_S, SYMBOLS, pace_s=1 / QUOTES_PER_S, worker=0)
         self._control.emit_many(
-            code, action, updates, TRADE_RECORD.size, PHASES_S * TRADES_PER_S, pace_s=1 / TRADES_PER_S, lane=1
+            code, action, updates, TRADE_RECORD.size, PHASES_S * TRADES_PER_S, pace_s=1 / TRADES_PER_S, worker=1
         )
 
     def end(self) -> None:

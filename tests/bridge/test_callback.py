@@ -208,16 +208,16 @@ class TestSessions:
     def test_two_sessions_receive_their_own_and_param_tells_them_apart(
         self, open_manager: Open, vendor: Vendor
     ) -> None:
-        ears = NotifyRecorder(), NotifyRecorder()
-        for ear in ears:
+        recorders = NotifyRecorder(), NotifyRecorder()
+        for recorder in recorders:
             manager = open_manager()
             manager.connect("s")
             manager.login(1, "x")
-            manager.pump(0, ear)
+            manager.pump(0, recorder)
         vendor.wait()
         vendor.emit(PING)
         vendor.wait()
-        assert [ear.codes() for ear in ears] == [[0, 15], [0, 15]]
+        assert [recorder.codes() for recorder in recorders] == [[0, 15], [0, 15]]
 
     def test_event_after_close_is_counted_as_stale_not_delivered(
         self, library: Library, open_manager: Open, vendor: Vendor, recorder: NotifyRecorder
@@ -297,10 +297,10 @@ class TestPinnedThreads:
     """Each foreign thread keeps its Python thread state from its first call on, and is counted."""
 
     def test_a_thread_is_pinned_once(self, library: Library, vendor: Vendor) -> None:
-        vendor.emit(PING, lane=3)
+        vendor.emit(PING, worker=3)
         vendor.wait()
         pinned = library.callback.pinned_threads
-        vendor.emit(PING, lane=3, times=20)
+        vendor.emit(PING, worker=3, times=20)
         vendor.wait()
         assert library.callback.pinned_threads == pinned
 

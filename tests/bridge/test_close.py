@@ -150,12 +150,12 @@ class TestClose:
             manager.connect("s")
             manager.login(1, "x")
             manager.pump(0, recorder)
-            for lane in range(4):
-                vendor.emit(PumpCode.UPDATE_TRADES, 2, bytes(224), times=10**6, lane=lane)
+            for worker in range(4):
+                vendor.emit(PumpCode.UPDATE_TRADES, 2, bytes(224), times=10**6, worker=worker)
             until(lambda recorder=recorder: len(recorder.events) > 20, "events")  # type: ignore[misc]
             manager.close()
-            received, unheard = len(recorder.events), vendor.count("events_unheard")
-            until(lambda unheard=unheard: vendor.count("events_unheard") > unheard, "emission goes on")  # type: ignore[misc]
+            received, missed = len(recorder.events), vendor.count("events_missed")
+            until(lambda missed=missed: vendor.count("events_missed") > missed, "emission goes on")  # type: ignore[misc]
             assert len(recorder.events) == received
             vendor.reset()
         assert library.callback.errors == errors

@@ -167,7 +167,7 @@ def test_a_new_subscriber_gets_quotes_of_a_symbol_that_nobody_wanted_before(
     running.publish(lambda body: body["subscriptions"] == 3)
     running.manager.quotes.append(quote())
     running.inbox.notify(BIDASK, 0, b"")
-    assert running.next("quote.EURUSD").body["seq"] == 2  # the unheard one counts
+    assert running.next("quote.EURUSD").body["seq"] == 2  # the one that nobody received counts
     running.finish()
 
 

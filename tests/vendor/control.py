@@ -118,7 +118,7 @@ class Vendor:
         return int(self._call["trap_words"](slot))
 
     def counts(self) -> dict[str, int]:
-        """Return every counter by name; see COUNTERS in world.h."""
+        """Return every counter by name; see COUNTERS in fake.h."""
         value, found = c_longlong(), dict[str, int]()
         while name := self._call["counter"](len(found), byref(value)):
             found[name.decode()] = value.value
@@ -179,7 +179,7 @@ class Vendor:
         self._call["set_accepted"](server.encode(), login, password.encode())
 
     def start_after(self, delay_s: float | None) -> None:
-        """Send START_PUMPING so long after a good switch, or never. Lane 0 sends nothing else meanwhile."""
+        """Send START_PUMPING so long after a good switch, or never. Worker 0 sends nothing else meanwhile."""
         self._call["set_start_delay"](-1 if delay_s is None else _ms(delay_s))
 
     def fall_silent(self, limit_s: float = SILENCE_LIMIT_S, *, times: int = -1) -> None:
@@ -227,29 +227,29 @@ class Vendor:
         """
         self._must("set_every_tick", limit, _ms(wait_s))
 
-    def replay_quotes(self, records: bytes, *, pace_s: float = 0.0, lane: int = 0) -> None:
+    def replay_quotes(self, records: bytes, *, pace_s: float = 0.0, worker: int = 0) -> None:
         """Make each SymbolInfo record its symbol's price and ring BIDASK, one by one."""
-        self._must("emit_quotes", lane, records, len(records) // SYMBOL_INFO_BYTES, _ns(pace_s))
+        self._must("emit_quotes", worker, records, len(records) // SYMBOL_INFO_BYTES, _ns(pace_s))
 
-    def run_quotes(self, count: int, symbols: int, *, pace_s: float = 0.0, lane: int = 0) -> None:
+    def run_quotes(self, count: int, symbols: int, *, pace_s: float = 0.0, worker: int = 0) -> None:
         """Move the first ``symbols`` prices that were set by a point, each in turn, ringing each of ``count`` times."""
-        self._must("quotes_run", lane, count, symbols, _ns(pace_s))
+        self._must("quotes_run", worker, count, symbols, _ns(pace_s))
 
     # ---- events ----
 
-    def emit(self, code: int, action: int = 0, data: bytes = b"", *, times: int = 1, lane: int = 0) -> None:
-        """Call back ``times`` times from the native thread ``lane`` (0 to 15); without data, with NULL."""
-        self._must("emit", lane, code, action, data, len(data), 1, times, 0)
+    def emit(self, code: int, action: int = 0, data: bytes = b"", *, times: int = 1, worker: int = 0) -> None:
+        """Call back ``times`` times from the native thread ``worker`` (0 to 15); without data, with NULL."""
+        self._must("emit", worker, code, action, data, len(data), 1, times, 0)
 
     def emit_many(
-        self, code: int, action: int, records: bytes, stride: int, count: int, *, pace_s: float = 0.0, lane: int = 0
+        self, code: int, action: int, records: bytes, stride: int, count: int, *, pace_s: float = 0.0, worker: int = 0
     ) -> None:
         """Call back ``count`` times, going round ``records`` of ``stride`` bytes, ``pace_s`` apart (0: flat out)."""
-        self._must("emit", lane, code, action, records, stride, len(records) // stride, count, _ns(pace_s))
+        self._must("emit", worker, code, action, records, stride, len(records) // stride, count, _ns(pace_s))
 
-    def emit_stale(self, code: int, action: int = 0, data: bytes = b"", *, lane: int = 0) -> None:
+    def emit_stale(self, code: int, action: int = 0, data: bytes = b"", *, worker: int = 0) -> None:
         """Call back whoever switched last, even after it was disconnected and released."""
-        self._must("emit_stale", lane, code, action, data, len(data))
+        self._must("emit_stale", worker, code, action, data, len(data))
 
     def emit_on_new_threads(self, threads: int, code: int) -> None:
         """Call back once from each of ``threads`` fresh native threads, all alive together; returns when they ended."""

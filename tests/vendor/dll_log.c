@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "world.h"
+#include "fake.h"
 
 #if !defined(_WIN32)
 #include <sys/stat.h>

@@ -1,24 +1,24 @@
-/* The library's own threads. Each lane is a thread with a bounded queue of jobs; all callbacks come from lanes, from
-   the ping thread or from short-lived threads, except those that Disconnect or a failed switch makes itself. */
+/* The library's own threads. Each worker is a thread with a bounded queue of jobs; all callbacks come from workers,
+   from the ping thread or from short-lived threads, except those that Disconnect or a failed switch makes itself. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "fake.h"
 
-#define LANE_LIMIT 16
-#define STOP_LANE (LANE_LIMIT - 1)
+#define WORKER_LIMIT 16
+#define STOP_WORKER (WORKER_LIMIT - 1)
 #define QUEUE_LIMIT 1024
 #define NEW_THREADS_LIMIT 64
 #define IDLE_LOOK_NS 60000000000LL
 #define SLICE_NS 50000000 /* longest sleep between two looks at the generation */
 
-typedef struct Lane {
+typedef struct Worker {
     Thread thread;
     int started, busy, head, count;
     Job jobs[QUEUE_LIMIT];
-} Lane;
+} Worker;
 
-static Lane lanes[LANE_LIMIT];
+static Worker workers[WORKER_LIMIT];
 static int stopping;
 static _Atomic uint32_t durations_ns[DURATION_LIMIT];
 static _Atomic long long durations_taken;
@@ -57,7 +57,7 @@ static void call_back(Interface *to, int code, int type, const void *record, siz
 static void landed(Interface *to) /* with the lock */
 {
     to->in_flight--;
-    if (world.drain_waiters) wake_all(&world.idle);
+    if (fake.drain_waiters) wake_all(&fake.idle);
 }
 
 void call_back_here(Interface *to, int code)
@@ -70,46 +70,46 @@ void drain(Interface *self)
 {
     int own = inside_callback_of == self; /* Disconnect called from inside a callback waits for the others only */
     int64_t deadline_ns = now_ns() + DRAIN_LIMIT_NS;
-    world.drain_waiters++;
-    while (self->in_flight > own && now_ns() < deadline_ns) wait_until(&world.idle, &world.mutex, deadline_ns);
-    world.drain_waiters--;
+    fake.drain_waiters++;
+    while (self->in_flight > own && now_ns() < deadline_ns) wait_until(&fake.idle, &fake.mutex, deadline_ns);
+    fake.drain_waiters--;
     if (self->in_flight > own) COUNT(disconnect_timeouts, 1);
 }
 
 static void deliver_guarded(const Job *job)
 {
-    lock(&world.mutex);
+    lock(&fake.mutex);
     int wanted = job->target->switched == job->only_session;
     if (wanted) job->target->in_flight++;
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     if (!wanted) return;
     call_back(job->target, job->code, job->type, NULL, 0);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     landed(job->target);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
 }
 
 static void broadcast(int code, int type, const void *record, size_t bytes)
 {
     Interface *targets[PUMPING_LIMIT];
     int count;
-    lock(&world.mutex);
-    count = world.pumping_count;
-    memcpy(targets, world.pumping, sizeof targets);
+    lock(&fake.mutex);
+    count = fake.pumping_count;
+    memcpy(targets, fake.pumping, sizeof targets);
     for (int i = 0; i < count; i++) targets[i]->in_flight++;
-    unlock(&world.mutex);
-    if (!count) COUNT(events_unheard, 1);
+    unlock(&fake.mutex);
+    if (!count) COUNT(events_missed, 1);
     for (int i = 0; i < count; i++) {
         call_back(targets[i], code, type, record, bytes);
-        lock(&world.mutex);
+        lock(&fake.mutex);
         landed(targets[i]);
-        unlock(&world.mutex);
+        unlock(&fake.mutex);
     }
 }
 
 static int still_wanted(const Job *job)
 {
-    return world.generation == job->generation && (!job->only_session || job->target->switched == job->only_session);
+    return fake.generation == job->generation && (!job->only_session || job->target->switched == job->only_session);
 }
 
 static void pause_until(int64_t deadline_ns, const Job *job)
@@ -127,17 +127,17 @@ static void pause_until(int64_t deadline_ns, const Job *job)
 static void set_quote(const Job *job, long long step, const unsigned char *record)
 {
     int symbol = 0;
-    lock(&world.mutex);
+    lock(&fake.mutex);
     if (record) {
         symbol = quote_put(record);
-    } else if (world.quote_count) {
-        symbol = (int)(step % job->symbols) % world.quote_count;
+    } else if (fake.quote_count) {
+        symbol = (int)(step % job->symbols) % fake.quote_count;
         quote_step(symbol, step / job->symbols);
     } else {
         symbol = -1;
     }
     if (symbol >= 0) quote_mark(symbol, quote_deadline(), job->generation);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
 }
 
 static void emit_one(const Job *job, long long step)
@@ -166,35 +166,35 @@ static void run(const Job *job)
     }
 }
 
-static THREAD_FUNCTION(run_lane)
+static THREAD_FUNCTION(run_worker)
 {
-    Lane *lane = argument;
-    lock(&world.mutex);
+    Worker *worker = argument;
+    lock(&fake.mutex);
     for (;;) {
-        while (!lane->count && !stopping) wait_until(&world.job_ready, &world.mutex, now_ns() + IDLE_LOOK_NS);
+        while (!worker->count && !stopping) wait_until(&fake.job_ready, &fake.mutex, now_ns() + IDLE_LOOK_NS);
         if (stopping) break;
-        Job job = lane->jobs[lane->head];
-        lane->head = (lane->head + 1) % QUEUE_LIMIT;
-        lane->count--;
-        lane->busy = 1;
-        unlock(&world.mutex);
+        Job job = worker->jobs[worker->head];
+        worker->head = (worker->head + 1) % QUEUE_LIMIT;
+        worker->count--;
+        worker->busy = 1;
+        unlock(&fake.mutex);
         run(&job);
         free(job.records);
-        lock(&world.mutex);
-        lane->busy = 0;
+        lock(&fake.mutex);
+        worker->busy = 0;
         if (job.target && !job.only_session) landed(job.target);
-        wake_all(&world.idle);
+        wake_all(&fake.idle);
     }
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return 0;
 }
 
 int enqueue(int number, Job job)
 {
-    Lane *lane = number >= 0 && number < LANE_LIMIT ? &lanes[number] : NULL;
-    int accepted = lane && lane->count < QUEUE_LIMIT;
-    if (accepted && !lane->started) {
-        lane->started = accepted = start_thread(&lane->thread, run_lane, lane);
+    Worker *worker = number >= 0 && number < WORKER_LIMIT ? &workers[number] : NULL;
+    int accepted = worker && worker->count < QUEUE_LIMIT;
+    if (accepted && !worker->started) {
+        worker->started = accepted = start_thread(&worker->thread, run_worker, worker);
         COUNT(threads_started, accepted);
     }
     if (!accepted) {
@@ -203,9 +203,9 @@ int enqueue(int number, Job job)
         return 0;
     }
     if (job.target && !job.only_session) job.target->in_flight++;
-    job.generation = world.generation;
-    lane->jobs[(lane->head + lane->count++) % QUEUE_LIMIT] = job;
-    wake_all(&world.job_ready);
+    job.generation = fake.generation;
+    worker->jobs[(worker->head + worker->count++) % QUEUE_LIMIT] = job;
+    wake_all(&fake.job_ready);
     return 1;
 }
 
@@ -218,7 +218,7 @@ int emit_start(Interface *self, int64_t delay_ns)
 int emit_stops(Interface *self, int count, int64_t delay_ns)
 {
     Job job = {.code = STOP_PUMPING, .count = count, .delay_ns = delay_ns, .target = self};
-    return enqueue(STOP_LANE, job); /* never behind what other lanes still emit */
+    return enqueue(STOP_WORKER, job); /* never behind what other workers still emit */
 }
 
 int emit_doorbell(int code)
@@ -229,8 +229,8 @@ int emit_doorbell(int code)
 
 int all_idle(void)
 {
-    for (int i = 0; i < LANE_LIMIT; i++)
-        if (lanes[i].count || lanes[i].busy) return 0;
+    for (int i = 0; i < WORKER_LIMIT; i++)
+        if (workers[i].count || workers[i].busy) return 0;
     return 1;
 }
 
@@ -243,9 +243,9 @@ static THREAD_FUNCTION(run_ping)
     (void)argument;
     while (ping_wanted) {
         next_ns += ping.interval_ns;
-        lock(&world.mutex);
-        while (ping_wanted && now_ns() < next_ns) wait_until(&world.job_ready, &world.mutex, next_ns);
-        unlock(&world.mutex);
+        lock(&fake.mutex);
+        while (ping_wanted && now_ns() < next_ns) wait_until(&fake.job_ready, &fake.mutex, next_ns);
+        unlock(&fake.mutex);
         if (!ping_wanted) break;
         COUNT(pings, 1);
         broadcast(PING, 0, NULL, 0);
@@ -255,10 +255,10 @@ static THREAD_FUNCTION(run_ping)
 
 void start_ping(int64_t interval_ns)
 {
-    lock(&world.mutex);
+    lock(&fake.mutex);
     ping_wanted = 0;
-    wake_all(&world.job_ready);
-    unlock(&world.mutex);
+    wake_all(&fake.job_ready);
+    unlock(&fake.mutex);
     if (ping.started) join_thread(ping.thread);
     ping.started = 0;
     if (interval_ns <= 0) return;
@@ -296,15 +296,15 @@ void emit_on_new_threads(int threads, int code)
 void stop_threads(void)
 {
     start_ping(0);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     stopping = 1;
-    world.generation++;
-    wake_all(&world.job_ready);
-    wake_all(&world.ring_room);
-    unlock(&world.mutex);
-    for (int i = 0; i < LANE_LIMIT; i++) {
-        if (lanes[i].started) join_thread(lanes[i].thread);
-        lanes[i].started = 0;
+    fake.generation++;
+    wake_all(&fake.job_ready);
+    wake_all(&fake.ring_room);
+    unlock(&fake.mutex);
+    for (int i = 0; i < WORKER_LIMIT; i++) {
+        if (workers[i].started) join_thread(workers[i].thread);
+        workers[i].started = 0;
     }
     stopping = 0;
 }

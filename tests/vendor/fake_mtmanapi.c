@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "fake.h"
 
-World world = {.mutex = MUTEX_READY, .records_mutex = MUTEX_READY, .job_ready = CONDITION_READY, .idle = CONDITION_READY,
+Fake fake = {.mutex = MUTEX_READY, .records_mutex = MUTEX_READY, .job_ready = CONDITION_READY, .idle = CONDITION_READY,
                .ring_room = CONDITION_READY, .any_login = 1, .disconnect_stops = 1, .disconnect_stops_native = 1,
                .server_utc_offset_s = 3 * 3600}; /* as after a reset */
 
@@ -32,20 +32,20 @@ static const struct { int code; const char *text; } ERRORS[] = {
 static Interface *enter(Interface *self, int slot)
 {
     int released;
-    lock(&world.mutex);
-    world.calls[slot]++;
+    lock(&fake.mutex);
+    fake.calls[slot]++;
     released = self->released;
     if (released) COUNT(calls_after_release, 1);
     else self->in_progress++;
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return released ? NULL : self;
 }
 
 static void leave(Interface *self)
 {
-    lock(&world.mutex);
+    lock(&fake.mutex);
     self->in_progress--;
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
 }
 
 /* A Connect or Login that waits for its server ends when another thread calls Disconnect. */
@@ -56,23 +56,23 @@ static int is_interrupted(const Interface *self, int slot, int disconnects)
 
 static int scripted(Interface *self, int slot, Script *now)
 {
-    lock(&world.mutex);
+    lock(&fake.mutex);
     int disconnects = self->disconnects;
-    Script *script = &world.scripts[slot];
+    Script *script = &fake.scripts[slot];
     *now = *script;
     if (script->times > 0) script->times--;
-    long long generation = world.generation;
+    long long generation = fake.generation;
     int64_t deadline_ns = now_ns() + now->delay_ns;
-    while (now->times && now_ns() < deadline_ns && world.generation == generation && script->number == now->number &&
+    while (now->times && now_ns() < deadline_ns && fake.generation == generation && script->number == now->number &&
            !is_interrupted(self, slot, disconnects))
-        wait_until(&world.idle, &world.mutex, deadline_ns);
+        wait_until(&fake.idle, &fake.mutex, deadline_ns);
     if (now->times && is_interrupted(self, slot, disconnects)) {
         COUNT(calls_interrupted, 1);
         now->proceed = 0;
         now->code = NETWORK_FAILURE;
         log_line(self, NETWORK_FAILURE, "login failed (Network problem)");
     }
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return now->times && !now->proceed;
 }
 
@@ -86,9 +86,9 @@ static int scripted(Interface *self, int slot, Script *now)
         if (scripted(self, SLOT_##name, &script)) \
             result = script.code; \
         else { \
-            lock(&world.mutex); \
+            lock(&fake.mutex); \
             body; \
-            unlock(&world.mutex); \
+            unlock(&fake.mutex); \
         } \
         leave(self); \
         return result; \
@@ -103,7 +103,7 @@ static void *array(Interface *self, int slot, int *total)
     *total = 0;
     if (!enter(self, slot)) return NULL;
     int faulty = scripted(self, slot, &script);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     const Table *table = table_of(self, slot);
     size_t bytes = (size_t)table->total * (size_t)record_size(slot);
     *total = faulty ? script.code : table->total;
@@ -111,10 +111,10 @@ static void *array(Interface *self, int slot, int *total)
     int has_array = table->total > 0 || slot == SLOT_TradesGet;
     if (faulty ? script.with_pointer : has_array) copy = track(bytes ? bytes : 1);
     const unsigned char *records = table->records;
-    lock(&world.records_mutex);
-    unlock(&world.mutex);
+    lock(&fake.records_mutex);
+    unlock(&fake.mutex);
     if (copy && bytes) memcpy(copy, records, bytes);
-    unlock(&world.records_mutex);
+    unlock(&fake.records_mutex);
     leave(self);
     return copy;
 }
@@ -150,9 +150,9 @@ static void CALL NewsBodyRequest(Interface *self, int key)
     Script script;
     if (!enter(self, SLOT_NewsBodyRequest)) return;
     if (!scripted(self, SLOT_NewsBodyRequest, &script)) {
-        lock(&world.mutex);
+        lock(&fake.mutex);
         if (self->switched) request_body(self, key);
-        unlock(&world.mutex);
+        unlock(&fake.mutex);
     }
     leave(self);
 }
@@ -163,9 +163,9 @@ static char *CALL NewsBodyGet(Interface *self, int key)
     char *copy = NULL;
     if (!enter(self, SLOT_NewsBodyGet)) return NULL;
     if (!scripted(self, SLOT_NewsBodyGet, &script)) {
-        lock(&world.mutex);
+        lock(&fake.mutex);
         copy = body_copy(self, key);
-        unlock(&world.mutex);
+        unlock(&fake.mutex);
     }
     leave(self);
     return copy;
@@ -192,14 +192,14 @@ static int CALL PumpingSwitchEx(Interface *self, Callback callback, int flags, v
     int result, stops;
     if (!enter(self, SLOT_PumpingSwitchEx)) return RET_ERROR;
     int refused = scripted(self, SLOT_PumpingSwitchEx, &script);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     result = refused ? script.code : switch_on(self, callback, flags, param);
-    stops = result == RET_OK ? 0 : world.failed_switch_stops;
+    stops = result == RET_OK ? 0 : fake.failed_switch_stops;
     if (stops) {
         self->callback = callback;
         self->param = param;
     }
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     for (int i = 0; i < stops; i++) call_back_here(self, STOP_PUMPING);
     leave(self);
     return result;
@@ -207,22 +207,22 @@ static int CALL PumpingSwitchEx(Interface *self, Callback callback, int flags, v
 
 static int disconnect(Interface *self)
 {
-    lock(&world.mutex);
-    int pumped = self->switched, native = world.disconnect_stops_native, stops = pumped ? world.disconnect_stops : 0;
+    lock(&fake.mutex);
+    int pumped = self->switched, native = fake.disconnect_stops_native, stops = pumped ? fake.disconnect_stops : 0;
     stop_pumping(self);
     self->connected = self->logged_in = 0;
     self->disconnects++;
-    wake_all(&world.idle);
+    wake_all(&fake.idle);
     memset(self->selected, 0, sizeof self->selected);
     memset(self->marked, 0, sizeof self->marked);
     self->changed_count = 0;
     COUNT(disconnects, 1);
     if (native && stops) emit_stops(self, stops, 0);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     for (int i = 0; i < stops && !native; i++) call_back_here(self, STOP_PUMPING);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     drain(self);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return RET_OK;
 }
 
@@ -243,7 +243,7 @@ static int CALL Release(Interface *self)
 {
     int left;
     if (!enter(self, SLOT_Release)) return RET_ERROR;
-    lock(&world.mutex);
+    lock(&fake.mutex);
     left = --self->references;
     COUNT(releases, 1);
     if (left == 0) {
@@ -255,7 +255,7 @@ static int CALL Release(Interface *self)
         self->released = 1;
         COUNT(live_interfaces, -1);
     }
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     leave(self);
     return left;
 }
@@ -280,9 +280,9 @@ static const char *CALL ErrorDescription(Interface *self, int code)
 static void CALL WorkingDirectory(Interface *self, const char *path)
 {
     if (!enter(self, SLOT_WorkingDirectory)) return;
-    lock(&world.mutex);
+    lock(&fake.mutex);
     snprintf(self->directory, sizeof self->directory, "%s", path);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     leave(self);
 }
 
@@ -319,12 +319,12 @@ EXPORT int MtManVersion(void) { return API_VERSION; }
 
 static Interface *new_interface(void)
 {
-    Interface *made = world.interface_count < INTERFACE_LIMIT ? calloc(1, sizeof *made) : NULL;
+    Interface *made = fake.interface_count < INTERFACE_LIMIT ? calloc(1, sizeof *made) : NULL;
     if (!made) return NULL;
     made->methods = TABLE;
     made->references = 1;
-    made->number = world.interface_count - world.first_number;
-    world.interfaces[world.interface_count++] = made;
+    made->number = fake.interface_count - fake.first_number;
+    fake.interfaces[fake.interface_count++] = made;
     COUNT(creates, 1);
     COUNT(live_interfaces, 1);
     return made;
@@ -335,11 +335,11 @@ EXPORT int MtManCreate(int version, Interface **out)
 {
     int fault;
     play_script();
-    lock(&world.mutex);
-    fault = world.create_fault;
+    lock(&fake.mutex);
+    fault = fake.create_fault;
     NOTE(last_create_version, version);
     *out = fault ? NULL : new_interface();
     if (!*out) COUNT(creates_refused, 1);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return *out || fault > 1;
 }

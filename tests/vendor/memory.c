@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "fake.h"
 
 #define TRACK_LIMIT 65536
 #define FREED_LIMIT 4096
@@ -14,7 +14,7 @@
 
 static struct { void *pointer; size_t bytes; } tracked[TRACK_LIMIT];
 static int tracked_count;
-static void *freed[FREED_LIMIT]; /* tells a double MemFree from a foreign pointer */
+static void *freed[FREED_LIMIT]; /* so that a double MemFree is not counted as a foreign pointer */
 static int freed_next;
 static void *quarantine[QUARANTINE_LIMIT]; /* scribbled copies that can still be looked at safely */
 static int quarantine_next;
@@ -60,14 +60,14 @@ static void give_back(int place)
 void untrack(void *pointer)
 {
     int place = 0;
-    lock(&world.mutex);
+    lock(&fake.mutex);
     COUNT(memfree_calls, 1);
     while (place < tracked_count && tracked[place].pointer != pointer) place++;
     if (!pointer) COUNT(memfree_null, 1);
     else if (place < tracked_count) give_back(place);
     else if (was_freed(pointer)) COUNT(double_frees, 1);
     else COUNT(foreign_frees, 1);
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
 }
 
 void forget_tracked(void)
@@ -88,9 +88,9 @@ void scribble(void *copy, size_t bytes)
 {
     void *oldest;
     memset(copy, DEAD, bytes);
-    lock(&world.mutex);
+    lock(&fake.mutex);
     oldest = quarantine[quarantine_next % QUARANTINE_LIMIT];
     quarantine[quarantine_next++ % QUARANTINE_LIMIT] = copy;
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     free(oldest);
 }

@@ -20,7 +20,7 @@ SLOT_COUNT = 195
 
 
 @dataclass
-class Heard:
+class ReceivedCall:
     """One call of the callback; ``address`` is where its data was."""
 
     code: int
@@ -32,20 +32,20 @@ class Heard:
 
 
 @dataclass
-class Ear:
+class RawCallback:
     """A callback that writes down what it receives; ``sizes`` says how much of a code's data to copy."""
 
     sizes: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.received: list[Heard] = []
+        self.received: list[ReceivedCall] = []
         self._lock = Lock()
-        self.function = NOTIFY_EX(self._hear)
+        self.function = NOTIFY_EX(self._receive)
 
-    def _hear(self, code: int, action: int, data: int | None, param: int | None) -> None:
+    def _receive(self, code: int, action: int, data: int | None, param: int | None) -> None:
         copy = string_at(data, self.sizes.get(code, 0)) if data else b""
         with self._lock:
-            self.received.append(Heard(code, action, data, copy, param, get_native_id()))
+            self.received.append(ReceivedCall(code, action, data, copy, param, get_native_id()))
 
     def codes(self) -> list[int]:
         """Return the codes received so far, in order."""
@@ -74,11 +74,11 @@ class RawInterface:
         total = c_int(-7)
         return self.call(method, byref(total), result=c_void_p), total.value
 
-    def start(self, ear: Ear, flags: int = 0, param: int = 0) -> int:
+    def start(self, callback: RawCallback, flags: int = 0, param: int = 0) -> int:
         """Connect, log in and switch; return the switch's code."""
         self.call("Connect", b"host:443")
         self.call("Login", 1, b"secret")
-        return int(self.call("PumpingSwitchEx", ear.function, flags, c_void_p(param)))
+        return int(self.call("PumpingSwitchEx", callback.function, flags, c_void_p(param)))
 
 
 def _kind(argument: Any) -> Any:

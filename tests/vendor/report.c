@@ -2,7 +2,7 @@
    tests hold no copy of the numbers. */
 #include <stdio.h>
 
-#include "world.h"
+#include "fake.h"
 
 /* ---- what this library was built from ---- */
 
@@ -64,35 +64,35 @@ EXPORT const char *fake_layout(int place, int *value)
 EXPORT const char *fake_counter(int place, long long *value)
 {
     if (place < 0 || place >= LENGTH(COUNTER_NAMES)) return NULL;
-    *value = world.counters[place];
+    *value = fake.counters[place];
     return COUNTER_NAMES[place];
 }
 
 EXPORT long long fake_calls(int slot)
 {
     if (slot < 0 || slot >= SLOT_COUNT) return -1;
-    lock(&world.mutex);
-    long long calls = world.calls[slot];
-    unlock(&world.mutex);
+    lock(&fake.mutex);
+    long long calls = fake.calls[slot];
+    unlock(&fake.mutex);
     return calls;
 }
 
 static Interface *interface_numbered(int number)
 {
-    int place = world.first_number + number;
-    return number >= 0 && place < world.interface_count ? world.interfaces[place] : NULL;
+    int place = fake.first_number + number;
+    return number >= 0 && place < fake.interface_count ? fake.interfaces[place] : NULL;
 }
 
 /* What interface `number` (0 is the first since the reset) was given; 0 when there is no such interface. */
 EXPORT int fake_interface(int number, char *directory, char *server, int room)
 {
-    lock(&world.mutex);
+    lock(&fake.mutex);
     const Interface *self = interface_numbered(number);
     if (self) {
         snprintf(directory, (size_t)room, "%s", self->directory);
         snprintf(server, (size_t)room, "%s", self->server);
     }
-    unlock(&world.mutex);
+    unlock(&fake.mutex);
     return self != NULL;
 }
 

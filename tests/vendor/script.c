@@ -14,12 +14,12 @@
      finish                           waits until all of that was emitted
      lose_link STOPS                  the link breaks
 
-   Everything is emitted on lane 0, in this order and after START. */
+   Everything is emitted on worker 0, in this order and after START. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "fake.h"
 
 #define LINE_BYTES 2048
 #define LOOK_NS 10000000
@@ -31,8 +31,8 @@ int fake_set_table(int slot, const void *records, long long bytes);
 int fake_set_quotes(const unsigned char *records, int total);
 void fake_set_accepted(const char *server, int login, const char *password);
 void fake_set_ping(long long interval_ms);
-int fake_quotes_run(int lane, long long count, int symbols, long long pace_ns);
-int fake_emit(int lane, int code, int type, const void *records, long long stride, long long total, long long count,
+int fake_quotes_run(int worker, long long count, int symbols, long long pace_ns);
+int fake_emit(int worker, int code, int type, const void *records, long long stride, long long total, long long count,
               long long pace_ns);
 int fake_wait(long long timeout_ms);
 void fake_lose_link(int stops);
@@ -102,18 +102,18 @@ typedef int (*Happened)(const char *path, const long long *numbers);
 static int somebody_pumps(const char *path, const long long *numbers)
 {
     (void)path, (void)numbers;
-    lock(&world.mutex);
-    int count = world.pumping_count;
-    unlock(&world.mutex);
+    lock(&fake.mutex);
+    int count = fake.pumping_count;
+    unlock(&fake.mutex);
     return count > 0;
 }
 
 static int was_called(const char *path, const long long *numbers)
 {
     (void)path;
-    lock(&world.mutex);
-    long long calls = world.calls[numbers[0]];
-    unlock(&world.mutex);
+    lock(&fake.mutex);
+    long long calls = fake.calls[numbers[0]];
+    unlock(&fake.mutex);
     return calls >= numbers[1];
 }
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "world.h"
+#include "fake.h"
 
 #define GARBAGE 0xCC /* what a failed call leaves in the caller's buffer: code that reads it is wrong */
 
@@ -26,7 +26,7 @@ int record_size(int slot)
 const Table *table_of(const Interface *self, int slot)
 {
     static const Table nothing;
-    return slot == SLOT_SymbolsGetAll || self->switched ? &world.tables[slot] : &nothing;
+    return slot == SLOT_SymbolsGetAll || self->switched ? &fake.tables[slot] : &nothing;
 }
 
 /* Copies the record of a table whose int at `offset` is `key`, or leaves garbage as a failed call does. */
@@ -58,15 +58,15 @@ int plugin_at(Interface *self, int position, unsigned char *out)
 {
     int result = record_at(self, SLOT_PluginsGet, position, out + ConPluginParam_plugin);
     if (result != RET_OK || position >= PLUGIN_LIMIT) return result;
-    put_int(out, ConPluginParam_params, (int32_t)(intptr_t)world.plugin_params[position]);
-    put_int(out, ConPluginParam_total, world.plugin_totals[position]);
+    put_int(out, ConPluginParam_params, (int32_t)(intptr_t)fake.plugin_params[position]);
+    put_int(out, ConPluginParam_total, fake.plugin_totals[position]);
     return result;
 }
 
 static int place_of_body(int key)
 {
-    for (int i = 0; i < world.body_count; i++)
-        if (world.bodies[i].key == key) return i;
+    for (int i = 0; i < fake.body_count; i++)
+        if (fake.bodies[i].key == key) return i;
     return -1;
 }
 
@@ -83,7 +83,7 @@ char *body_copy(Interface *self, int key)
 {
     int place = self->switched ? place_of_body(key) : -1;
     if (place < 0 || !(self->requested[place] || self->flags & FLAG_SENDFULLNEWS)) return NULL;
-    const char *text = world.bodies[place].text;
+    const char *text = fake.bodies[place].text;
     char *copy = track(strlen(text) + 1);
     if (copy) strcpy(copy, text);
     return copy;
@@ -93,20 +93,20 @@ char *body_copy(Interface *self, int key)
 int last_mail(Interface *self, char *path, int *length)
 {
     int room = *length;
-    if (!self->switched || !world.mail_path[0]) {
+    if (!self->switched || !fake.mail_path[0]) {
         if (room > 0) path[0] = 0;
         *length = 0;
         return RET_OK_NONE;
     }
-    if (room <= (int)strlen(world.mail_path)) return RET_INVALID_DATA;
-    strcpy(path, world.mail_path);
-    *length = world.mail_length;
+    if (room <= (int)strlen(fake.mail_path)) return RET_INVALID_DATA;
+    strcpy(path, fake.mail_path);
+    *length = fake.mail_length;
     return RET_OK;
 }
 
 static int known_symbol(const char *symbol)
 {
-    const Table *table = &world.tables[SLOT_SymbolsGetAll];
+    const Table *table = &fake.tables[SLOT_SymbolsGetAll];
     for (int i = 0; i < table->total; i++)
         if (strncmp((char *)table->records + (size_t)i * size_ConSymbol + ConSymbol_symbol, symbol, SYMBOL_BYTES) == 0)
             return 1;
@@ -141,7 +141,7 @@ int hide_symbol(Interface *self, const char *symbol)
 
 int connect_to(Interface *self, const char *server)
 {
-    const char *accepted = world.accepted_server;
+    const char *accepted = fake.accepted_server;
     snprintf(self->server, sizeof self->server, "%s", server);
     if (accepted[0] && strcmp(accepted, server) != 0) return NETWORK_FAILURE;
     self->connected = 1;
@@ -153,7 +153,7 @@ int log_in(Interface *self, int login, const char *password)
 {
     NOTE(last_login, login);
     if (!self->connected) return RET_NO_CONNECT;
-    if (!world.any_login && (login != world.accepted_login || strcmp(password, world.accepted_password) != 0)) {
+    if (!fake.any_login && (login != fake.accepted_login || strcmp(password, fake.accepted_password) != 0)) {
         COUNT(logins_refused, 1);
         return RET_BAD_ACCOUNT_INFO;
     }
@@ -166,25 +166,25 @@ int log_in(Interface *self, int login, const char *password)
 int switch_on(Interface *self, Callback callback, int flags, void *param)
 {
     if (!self->connected) return RET_NO_CONNECT;
-    if (!self->logged_in || !callback || self->switched || world.pumping_count == PUMPING_LIMIT) return RET_ERROR;
+    if (!self->logged_in || !callback || self->switched || fake.pumping_count == PUMPING_LIMIT) return RET_ERROR;
     self->callback = callback;
     self->param = param;
     self->flags = flags;
-    self->switched = ++world.sessions;
+    self->switched = ++fake.sessions;
     memset(self->requested, 0, sizeof self->requested);
-    world.pumping[world.pumping_count++] = world.last_switched = self;
+    fake.pumping[fake.pumping_count++] = fake.last_switched = self;
     NOTE(last_flags, flags);
     COUNT(switches_ok, 1);
-    if (world.start_delay_ns >= 0) emit_start(self, world.start_delay_ns);
+    if (fake.start_delay_ns >= 0) emit_start(self, fake.start_delay_ns);
     return RET_OK;
 }
 
 void stop_pumping(Interface *self)
 {
     int kept = 0;
-    for (int i = 0; i < world.pumping_count; i++)
-        if (world.pumping[i] != self) world.pumping[kept++] = world.pumping[i];
-    world.pumping_count = kept;
+    for (int i = 0; i < fake.pumping_count; i++)
+        if (fake.pumping[i] != self) fake.pumping[kept++] = fake.pumping[i];
+    fake.pumping_count = kept;
     self->switched = 0;
-    wake_all(&world.ring_room);
+    wake_all(&fake.ring_room);
 }

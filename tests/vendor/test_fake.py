@@ -12,7 +12,7 @@ import pytest
 from tests.bus import until
 from tests.reference import api_layout, reference_path
 from tests.vendor.control import Vendor
-from tests.vendor.raw import SLOT_COUNT, Ear, RawInterface
+from tests.vendor.raw import SLOT_COUNT, RawCallback, RawInterface
 
 WORDS = {"const double": 2}
 
@@ -94,9 +94,9 @@ class TestLifetime:
         assert vendor.count("calls_after_release") == 3
         assert vendor.count("live_interfaces") == 0
 
-    def test_release_while_pumping_is_counted(self, vendor: Vendor, ear: Ear) -> None:
+    def test_release_while_pumping_is_counted(self, vendor: Vendor, callback: RawCallback) -> None:
         interface = RawInterface(vendor)
-        interface.start(ear)
+        interface.start(callback)
         interface.call("Release")
         assert vendor.count("releases_while_pumping") == 1
 
@@ -123,7 +123,7 @@ class TestLifetime:
 class TestLogin:
     """Connect and Login: what is accepted and what the refusal is."""
 
-    def test_anything_is_accepted_until_told_otherwise(self, api: RawInterface, vendor: Vendor) -> None:
+    def test_anything_is_accepted_until_set_otherwise(self, api: RawInterface, vendor: Vendor) -> None:
         assert api.call("Login", 1, b"x") == 6
         assert api.call("Connect", b"any:443") == 0
         assert api.call("IsConnected") == 1

@@ -11,7 +11,7 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import CON_SYMBOL, SYMBOL_INFO
 from tests.bus import until
 from tests.vendor.control import Vendor
-from tests.vendor.raw import Ear, RawInterface
+from tests.vendor.raw import RawCallback, RawInterface
 
 BIDASK = PumpCode.UPDATE_BIDASK
 START = PumpCode.START_PUMPING
@@ -48,9 +48,9 @@ class TestQuotes:
         return [buffer.raw[place * size : (place + 1) * size] for place in range(count)]
 
     def test_only_selected_symbols_flow_latest_value_oldest_mark_first(
-        self, api: RawInterface, vendor: Vendor, ear: Ear
+        self, api: RawInterface, vendor: Vendor, callback: RawCallback
     ) -> None:
-        api.start(ear)
+        api.start(callback)
         vendor.set_quotes(quote(name, 1.0) for name in ("EURUSD", "GBPUSD", "USDJPY"))
         for name in (b"GBPUSD", b"EURUSD"):
             assert api.call("SymbolAdd", name) == 0
@@ -67,8 +67,8 @@ class TestQuotes:
         assert api.call("SymbolAdd", b"TWELVELETTER") == 0
         assert vendor.count("symbols_refused") == 1
 
-    def test_hidden_symbol_is_silent(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
-        api.start(ear)
+    def test_hidden_symbol_is_silent(self, api: RawInterface, vendor: Vendor, callback: RawCallback) -> None:
+        api.start(callback)
         vendor.set_quotes([quote("EURUSD", 1.0)])
         api.call("SymbolAdd", b"EURUSD")
         vendor.set_quotes([quote("EURUSD", 1.1)])
@@ -77,17 +77,19 @@ class TestQuotes:
         assert self.updated(api) == []
         assert api.call("SymbolHide", b"EURUSD") == 2
 
-    def test_selection_ends_with_the_connection(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
+    def test_selection_ends_with_the_connection(self, api: RawInterface, vendor: Vendor, callback: RawCallback) -> None:
         vendor.set_quotes([quote("EURUSD", 1.0)])
         api.call("SymbolAdd", b"EURUSD")
-        api.start(ear)
+        api.start(callback)
         api.call("Disconnect")
-        api.start(ear)
+        api.start(callback)
         vendor.set_quotes([quote("EURUSD", 1.1)])
         assert self.updated(api) == []
 
-    def test_run_moves_prices_by_a_point_and_rings(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
-        api.start(ear)
+    def test_run_moves_prices_by_a_point_and_rings(
+        self, api: RawInterface, vendor: Vendor, callback: RawCallback
+    ) -> None:
+        api.start(callback)
         vendor.wait()
         vendor.set_quotes([quote("EURUSD", 1.1), quote("USDJPY", 150.0, digits=3)])
         vendor.keep_every_tick(100)
@@ -95,13 +97,13 @@ class TestQuotes:
             api.call("SymbolAdd", name)
         vendor.run_quotes(6, 2)
         vendor.wait()
-        assert ear.codes() == [START, *[BIDASK] * 6]
+        assert callback.codes() == [START, *[BIDASK] * 6]
         read = SYMBOL_INFO.struct
         bids = [dict(zip(SYMBOL_INFO.by_name, read.unpack(record), strict=True))["bid"] for record in self.updated(api)]
         assert bids == [1.10001, 150.001, 1.10002, 150.002, 1.10003, 150.003]
 
-    def test_every_tick_mode_collapses_nothing(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
-        api.start(ear)
+    def test_every_tick_mode_collapses_nothing(self, api: RawInterface, vendor: Vendor, callback: RawCallback) -> None:
+        api.start(callback)
         ticks = [quote("EURUSD", 1 + place / 100_000) for place in range(50)]
         vendor.set_quotes(ticks[:1])
         api.call("SymbolAdd", b"EURUSD")
@@ -113,9 +115,9 @@ class TestQuotes:
         assert vendor.count("quotes_read") == 50
 
     def test_full_ring_holds_the_emitter_until_somebody_reads(
-        self, api: RawInterface, vendor: Vendor, ear: Ear
+        self, api: RawInterface, vendor: Vendor, callback: RawCallback
     ) -> None:
-        api.start(ear)
+        api.start(callback)
         ticks = [quote("EURUSD", 1 + place / 100_000) for place in range(9)]
         vendor.set_quotes(ticks[:1])
         api.call("SymbolAdd", b"EURUSD")
@@ -124,8 +126,10 @@ class TestQuotes:
         assert self.read_all(api, 9, limit=2) == ticks
         assert vendor.count("ticks_dropped") == 0
 
-    def test_full_ring_drops_and_counts_when_nobody_reads(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
-        api.start(ear)
+    def test_full_ring_drops_and_counts_when_nobody_reads(
+        self, api: RawInterface, vendor: Vendor, callback: RawCallback
+    ) -> None:
+        api.start(callback)
         vendor.set_quotes([quote("EURUSD", 1.0)])
         api.call("SymbolAdd", b"EURUSD")
         vendor.keep_every_tick(4, wait_s=0.001)
@@ -138,9 +142,9 @@ class TestQuotes:
             vendor.run_quotes(1, 1)
 
     def test_quotes_run_flat_out_in_order_with_a_reader_beside(
-        self, api: RawInterface, vendor: Vendor, ear: Ear
+        self, api: RawInterface, vendor: Vendor, callback: RawCallback
     ) -> None:
-        api.start(ear)
+        api.start(callback)
         vendor.set_quotes([quote("EURUSD", 1.0)])
         api.call("SymbolAdd", b"EURUSD")
         vendor.keep_every_tick(256)

@@ -1,10 +1,10 @@
-/* What the fake knows: interfaces, tables, scripts and counters.
+/* The state of the fake library: interfaces, tables, scripts and counters.
 
-   `world.mutex` is never held while a callback runs. `world.records_mutex` keeps the records of tables in place while one
-   is copied, so that quotes can be read meanwhile; who takes both takes `world.mutex` first. Counters and `generation` are atomics, so that the hot
-   path may touch them outside the lock. */
-#ifndef FAKE_WORLD_H
-#define FAKE_WORLD_H
+   `fake.mutex` is never held while a callback runs. `fake.records_mutex` keeps the records of tables in place while one
+   is copied, so that quotes can be read meanwhile; who takes both takes `fake.mutex` first. Counters and `generation`
+   are atomics, so that the hot path may touch them outside the lock. */
+#ifndef FAKE_H
+#define FAKE_H
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -35,7 +35,7 @@ enum { FLAG_SENDFULLNEWS = 8 };
     X(calls_after_release) X(traps) X(last_trap) X(memfree_calls) X(memfree_null) X(double_frees) X(foreign_frees) \
     X(outstanding) X(outstanding_bytes) X(connects_ok) X(logins_ok) X(logins_refused) X(disconnects) \
     X(disconnect_timeouts) X(calls_interrupted) X(switches_ok) X(symbols_added) X(symbols_hidden) X(symbols_refused) \
-    X(quotes_set) X(quotes_read) X(quotes_unselected) X(ticks_dropped) X(callbacks) X(events_unheard) X(emits_refused) \
+    X(quotes_set) X(quotes_read) X(quotes_unselected) X(ticks_dropped) X(callbacks) X(events_missed) X(emits_refused) \
     X(sync_stops) X(pings) X(news_requests) X(threads_started) X(last_create_version) X(last_login) X(last_flags) \
     X(last_param)
 
@@ -56,7 +56,7 @@ typedef struct Interface {
     Callback callback;
     void *param;
     char directory[TEXT_BYTES], server[TEXT_BYTES];
-    unsigned char requested[NEWS_LIMIT]; /* by the place in `world.bodies`: those that this session asked for */
+    unsigned char requested[NEWS_LIMIT]; /* by the place in `fake.bodies`: those that this session asked for */
     unsigned char selected[SYMBOL_LIMIT], marked[SYMBOL_LIMIT];
     int changed[SYMBOL_LIMIT]; /* queue of marked symbols, oldest first */
     int changed_head, changed_count;
@@ -81,7 +81,7 @@ typedef struct Body {
     char *text;
 } Body;
 
-typedef struct World {
+typedef struct Fake {
     Mutex mutex, records_mutex;
     Condition job_ready, idle, ring_room;
     _Atomic long long counters[COUNTER_COUNT];
@@ -110,12 +110,12 @@ typedef struct World {
     int plugin_totals[PLUGIN_LIMIT];
     char mail_path[TEXT_BYTES];
     int mail_length;
-} World;
+} Fake;
 
-extern World world;
+extern Fake fake;
 
-#define COUNT(name, by) atomic_fetch_add(&world.counters[COUNT_##name], by)
-#define NOTE(name, value) atomic_store(&world.counters[COUNT_##name], value)
+#define COUNT(name, by) atomic_fetch_add(&fake.counters[COUNT_##name], by)
+#define NOTE(name, value) atomic_store(&fake.counters[COUNT_##name], value)
 
 /* memory.c */
 void *track(size_t bytes);        /* what a method returns: counted until MemFree */
@@ -146,7 +146,7 @@ typedef struct Job {
     int only_session;  /* not 0: only while `target` is still in this session; nothing is raised before */
 } Job;
 
-int enqueue(int lane, Job job);               /* takes `job.records`; 0 when the lane is full; with the lock */
+int enqueue(int worker, Job job);               /* takes `job.records`; 0 when the worker is full; with the lock */
 int emit_start(Interface *self, int64_t delay_ns); /* START, unless the session has ended by then; with the lock */
 int emit_stops(Interface *self, int count, int64_t delay_ns); /* STOP `count` times, whatever its state, on a thread
                                                                   of its own; with the lock */
