@@ -17,7 +17,7 @@ from mt4pump.journal import Journal, JournalOptions, JournalPage, JournalReader,
 from mt4pump.journal.checkpointer import Checkpointer
 from mt4pump.journal.store import Store
 
-OPTIONS = JournalOptions(synchronous="normal", identity="simulator/1")
+OPTIONS = JournalOptions(max_age_s=7 * 86_400.0, identity="simulator/1")
 NOW_NS = 1_800_000_000 * 10**9
 LIMIT_S = 20.0
 PAUSE = Event()

@@ -144,7 +144,7 @@ def test_since_over_a_break_is_not_whole(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 5, ts=1_000)
     lose_power(journal, path)
-    with opened(path, JournalOptions(max_age_s=0)) as journal:
+    with opened(path, JournalOptions()) as journal:
         add(journal, 5, ts=3_000)
     assert not first_page(path, since=2_000).whole, "events of 2,000 may have been lost"
 
@@ -152,7 +152,7 @@ def test_since_over_a_break_is_not_whole(path: Path) -> None:
 def test_reserved_offsets_are_on_the_disk_before_they_are_reached(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (store_module, opening_module):
         monkeypatch.setattr(module, "RESERVE_BLOCK", 100)
-    journal = open_journal(path, JournalOptions(max_age_s=0))
+    journal = open_journal(path, JournalOptions())
     store = store_of(journal)
     late: list[Path] = []
 

@@ -42,7 +42,7 @@ def test_events_older_than_the_limit_go_and_younger_ones_stay(path: Path) -> Non
 
 def test_without_a_limit_of_age_the_proven_time_goes_on(path: Path) -> None:
     clock = Clock()
-    with opened(path, JournalOptions(max_age_s=0), clock) as journal:
+    with opened(path, JournalOptions(), clock) as journal:
         clock.advance(3 * DAY_S)
         journal.maintain(no_orders)
         assert journal.proven_ns() == clock.ns  # old files are deleted by it
@@ -214,7 +214,7 @@ def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch
 
 def test_zero_means_no_bound(path: Path) -> None:
     clock = Clock()
-    with opened(path, JournalOptions(max_age_s=0, max_bytes=0), clock) as journal:
+    with opened(path, JournalOptions(), clock) as journal:
         add(journal, 100, size=5000)
         clock.advance(1000 * DAY_S)
         journal.maintain(no_orders)
@@ -258,7 +258,7 @@ def test_a_flood_between_two_measurements_deletes_no_more_than_was_too_much(path
 
 def test_an_event_that_the_open_orders_still_need_outlives_a_flood_of_too_old_ones(path: Path) -> None:
     clock = Clock()
-    options = JournalOptions(synchronous="normal", identity=OPTIONS.identity, max_age_s=DAY_S)
+    options = JournalOptions(identity=OPTIONS.identity, max_age_s=DAY_S)
     with opened(path, options, clock) as journal:
         assert journal.append((), {})
         add(journal, 1000, topic=b"quote.A")
