@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic import model_validator as validates_model
 from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.log import one_line
@@ -70,16 +71,28 @@ def tls_disagreements(settings: Any) -> Iterator[Disagreement]:
         yield Disagreement(("host", "tls_certificate", "allow_plaintext"), text)
 
 
-class ProgramSettings(BaseModel):
+class ProgramSettings(BaseSettings):
     """Base of a program's settings: a frozen field per setting, made by `setting`.
 
     ``program`` names all else: ``mt4pump-gateway`` has variables ``MT4PUMP_GATEWAY_…`` and a file
     ``mt4pump-gateway.toml``. Made directly, it takes its arguments and defaults, never the environment.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
     program: ClassVar[str]
     help_command: ClassVar[str]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller only: `Sources` reads the rest, with the origin of each value."""
+        return (init_settings,)
 
     def disagreements(self) -> Iterator[Disagreement]:
         """Yield the settings that are right one by one and wrong together."""

@@ -1,7 +1,7 @@
 """Where settings come from: reads the sources, keeps the origin of every value, and notes what it cannot place.
 
-Not pydantic-settings: its sources keep no place of a value (a file and its line), expand ``$`` in ``.env`` and accept a
-variable that names no setting. No problem's text contains a value: it may be a secret under a mistyped name.
+Not pydantic-settings' sources: they keep no place of a value (a file and its line), expand ``$`` in ``.env`` and
+accept a variable that names no setting. No problem's text contains a value: it may be a secret under a mistyped name.
 """
 
 from __future__ import annotations

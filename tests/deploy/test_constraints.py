@@ -55,6 +55,7 @@ SOUND_SINCE = {
     "playwright": "1.56",  # CVE-2025-59288: 1.55.1 of its driver, which no release for Python holds
     "psycopg": "3.3.9",  # libpq and OpenSSL in its wheels: CVE-2025-12818, CVE-2026-6477
     "pyarrow": "23.0.1",  # CVE-2026-25087
+    "pydantic-settings": "2.14.2",  # GHSA-4xgf-cpjx-pc3j
     "pyjwt": "2.13",  # CVE-2026-48526, CVE-2026-48525, CVE-2026-32597
     "pytest": "9.0.3",  # CVE-2025-71176
     "python-dotenv": "1.2.2",  # CVE-2026-28684
