@@ -222,11 +222,15 @@ class OrderEnd(NamedTuple):
 
 
 class OrderStates:
-    """The open orders as last published, by ticket, and how the latest ended orders ended."""
+    """The open orders as last published, by ticket, and how the latest ended orders ended.
 
-    def __init__(self) -> None:
+    ``baseline_orders`` are those that the first table added with no event.
+    """
+
+    def __init__(self, is_visible: IsVisible = lambda _login: True) -> None:
         self.open = OrderRows()
         self.baseline_orders: set[int] = set()
+        self._is_visible = is_visible
         self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
         self._read: TableRead[TradeChange] | None = None
         self._moved: dict[int, bytes] = {}
@@ -252,6 +256,7 @@ class OrderStates:
     def set_baseline(self, rows: Iterable[Fields]) -> None:
         """Replace all open orders, with no event."""
         self.open = OrderRows(row for row in rows if is_open_order(row))
+        self.baseline_orders.clear()
         self._moved.clear()
 
     def without_events(self, rows: Iterable[Fields]) -> dict[int, Fields]:
@@ -260,27 +265,21 @@ class OrderStates:
         return {row["order"]: row for row in rows if row["order"] not in known}
 
     def compare(
-        self,
-        array: Array,
-        decoder: Decoder,
-        is_visible: IsVisible = lambda _login: True,
-        *,
-        baseline: bool = False,
-        run_steps: RunSteps | None = None,
+        self, array: Array, decoder: Decoder, run_steps: RunSteps | None = None, *, baseline: bool = False
     ) -> Iterator[TradeChange | None]:
         """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 
         A missing order is published with its last known record, because the table does not show how it closed. If this
-        manager no longer sees its account (``is_visible`` is false), the order may still be open: its change is
-        ``deleted``, not ``closed``. With ``baseline``, unknown orders are added with no event; `baseline_orders` holds
-        them. ``run_steps`` as in `Table.compare`.
+        manager no longer sees its account, the order may still be open: its change is ``deleted``, not ``closed``.
+        With ``baseline``, unknown orders are added to `baseline_orders` with no event. ``run_steps`` as in
+        `Table.compare`.
         """
 
         def compare_order(order: int) -> Iterator[TradeChange]:
             of_table = self._read  # not `read`: the two would refer to each other, and the array stay in memory
             row = decoder(of_table.rows(order)[-1]) if of_table is not None and order in of_table else None
             if row is None or row["cmd"] in MONEY_CHANGES:
-                yield from self._end_missing(order, is_visible)
+                yield from self._end_missing(order)
             elif not baseline or order in self.open:
                 yield from self._reconcile(order, row)
             elif is_open_order(row):
@@ -289,7 +288,6 @@ class OrderStates:
 
         known = list(self.open)
         self._read = read = TableRead(array, decoder, "order", compare_order)
-        self.baseline_orders = set()
         try:
             if run_steps:
                 run_steps(read.index())
@@ -303,21 +301,21 @@ class OrderStates:
         """Yield the changes that a running comparison finds for the order whose record is applied next."""
         return self._read.settle(order) if self._read else iter(())
 
-    def reconcile(self, rows: Iterable[Fields], is_visible: IsVisible = lambda _login: True) -> Iterator[TradeChange]:
+    def reconcile(self, rows: Iterable[Fields]) -> Iterator[TradeChange]:
         """Do what `compare` does, at once and with decoded rows."""
         table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
-            yield from self._end_missing(order, is_visible)
+            yield from self._end_missing(order)
         for order, row in table.items():
             yield from self._reconcile(order, row)
 
-    def _end_missing(self, order: int, is_visible: IsVisible) -> Iterator[TradeChange]:
+    def _end_missing(self, order: int) -> Iterator[TradeChange]:
         """End ``order``, which the table does not list."""
         gone = self.open.known(order)
         if gone is None:
             return
         change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
-        change = change if is_visible(gone["login"]) else DELETED
+        change = change if self._is_visible(gone["login"]) else DELETED
         self._store(order, change, gone, inferred=True)
         yield TradeChange(DELETE, change, gone, {})
 
@@ -335,22 +333,21 @@ class OrderStates:
             moved = self._moved.get(order)
             self._moved[order] = pack_map(changed | (unpack_fields(moved) if moved else {}))
 
-    def catch_up(
-        self, before: Iterable[Fields], baseline: frozenset[int], is_visible: IsVisible = lambda _login: True
-    ) -> Iterator[TradeChange]:
-        """Yield what happened between ``before``, the open orders of an earlier run, and this run's ``baseline``.
+    def catch_up(self, before: Iterable[Fields]) -> Iterator[TradeChange]:
+        """Yield what happened between ``before``, the open orders of an earlier run, and `baseline_orders`.
 
         For a ``before`` that is read late. An order that had an event since is not published again; an order that
         changed is published as it is now.
         """
-        unpublished = baseline & self.open.keys()
-        published = (baseline | self.open.keys() | self._ended.keys()) - unpublished
-        earlier = OrderStates()
+        unpublished = self.baseline_orders & self.open.keys()
+        published = (self.baseline_orders | self.open.keys() | self._ended.keys()) - unpublished
+        earlier = OrderStates(self._is_visible)
         earlier.set_baseline(row for row in before if row["order"] not in published)
-        for event in list(earlier.reconcile([self.open[order] for order in sorted(unpublished)], is_visible)):
+        for event in list(earlier.reconcile([self.open[order] for order in sorted(unpublished)])):
             if event.change in ENDS:
                 self._store(event.fields["order"], event.change, event.fields, inferred=True)
             yield event
+        self.baseline_orders.clear()
 
     def _after_end(
         self, action: int, change: str, fields: Fields, ended: OrderEnd, last: Fields, *, wiped: bool

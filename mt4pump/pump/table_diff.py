@@ -251,11 +251,8 @@ class FlagTable:
         """Return key and fields of each flagged row, as they are now."""
         return iter(self.flagged.copy().items())
 
-    def compare(self, array: Array, _run_steps: RunSteps | None = None) -> Iterator[TableEvent | None]:
-        """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete).
-
-        It needs no index.
-        """
+    def compare(self, array: Array) -> Iterator[TableEvent | None]:
+        """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
         gone = dict(self.flagged)
         for row in self._find(array):
             if row is None:

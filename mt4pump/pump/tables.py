@@ -206,9 +206,9 @@ class TableHandler:
         self._schedule(name, lambda: self._reread(name, ts, synthetic=synthetic))
 
     def _reread(self, name: str, ts: int, *, synthetic: bool) -> Steps:
-        binding = self._bindings[name]
+        binding, table = self._bindings[name], self._bindings[name].table
         again = partial(self.reread, name, synthetic=synthetic)
-        array = self._current.table(name, has_rows=len(binding.table) > 0, again=again)
+        array = self._current.table(name, has_rows=len(table) > 0, again=again)
         if array is None:
             return
         if binding.kind is SYMBOL:  # at once: no quote comes before, and a step would let newer records pass the table
@@ -216,7 +216,8 @@ class TableHandler:
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
-        for event in binding.table.compare(array, self._current.run_beside(name)):
+        run_steps = self._current.run_beside(name)
+        for event in table.compare(array) if isinstance(table, FlagTable) else table.compare(array, run_steps):
             if event is None:
                 yield
             else:

@@ -32,16 +32,14 @@ class TradeHandler:
     def __init__(
         self, writer: EventWriter, current: CurrentSession, encoding: str, is_visible: IsVisible, schedule: Schedule
     ) -> None:
-        self.orders = OrderStates()
+        self.orders = OrderStates(is_visible)
         self.before_start = self.repeats = 0
         self.has_baseline = False
         self._writer = writer
         self._current = current
-        self._is_visible = is_visible
         self._schedule = schedule
         self._trade = Decoder(TRADE_RECORD, encoding)
         self._activations = FlagTable(self._trade, "order", "activation")
-        self._baseline_orders: frozenset[int] = frozenset()
 
     def restore_orders(self, orders: Mapping[int, bytes]) -> None:
         """Set the open orders of the daemon's last run, so that the read at START publishes what closed since.
@@ -58,9 +56,8 @@ class TradeHandler:
             self.orders.set_baseline(known.values())
             self.has_baseline = True
             return
-        for event in self.orders.catch_up(self._unpacked(orders), self._baseline_orders, self._is_visible):
+        for event in self.orders.catch_up(self._unpacked(orders)):
             self._publish(event, ts, synthetic=True)
-        self._baseline_orders = frozenset()
 
     def _unpacked(self, orders: Mapping[int, bytes]) -> Iterator[Fields]:
         names = self._trade.names
@@ -109,31 +106,20 @@ class TradeHandler:
         array = self._table(again)
         if array is None:
             return
-        baseline = not self.has_baseline
-        for event in self._compare(array, baseline=baseline):
+        baseline, run_steps = not self.has_baseline, self._current.run_beside("trades")
+        for event in self.orders.compare(array, self._trade, run_steps, baseline=baseline):
             if event is None:
                 yield
             else:
                 self._publish(event, ts, synthetic=True)
         if baseline:
-            self._writer.store_orders(self._copied_orders())
+            orders: dict[int, bytes] = {}
+            (run_steps or list)(self.orders.open.copy_packed(orders))  # of a large server that takes some 20 ms
+            self._writer.store_orders(orders)
             self.has_baseline = True
-            self._baseline_orders = frozenset(self.orders.baseline_orders)
         if with_activations:
             yield from self._publish_activations(array, ts, synthetic=True)
         yield from release(array)
-
-    def _copied_orders(self) -> dict[int, bytes]:
-        """Return `open_orders`; of a large server quotes go on while they are copied, for some 20 ms."""
-        if run_steps := self._current.run_beside("trades"):
-            orders: dict[int, bytes] = {}
-            run_steps(self.orders.open.copy_packed(orders))
-            return orders
-        return self.open_orders()
-
-    def _compare(self, array: Array, *, baseline: bool) -> Iterator[TradeChange | None]:
-        run_steps = self._current.run_beside("trades")
-        return self.orders.compare(array, self._trade, self._is_visible, baseline=baseline, run_steps=run_steps)
 
     def _table(self, again: Callable[[int], None]) -> Array | None:
         """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
