@@ -92,7 +92,7 @@ def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> 
 
 @every_hostile_text
 def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
-    stats = StreamStats(TopicFilter([]), 0.0)
+    stats = StreamStats("tcp://127.0.0.1:5556", TopicFilter([]), 0.0)
     encoder = Encoder(1)
     encodable = text.encode("utf-8", "replace").decode()
     for topic in (f"news.{encodable}", "heartbeat"):
@@ -100,7 +100,7 @@ def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
     drawn = io.StringIO()
     console = Console(file=drawn, width=300, color_system=None)
     console.print(snapshot_table([Event(TopicName(f"news.{text}"), body(text), (b"", b""))]))
-    console.print(screen(stats, "tcp://127.0.0.1:5556", 2.0, 40))
+    console.print(screen(stats, 2.0, 40))
     assert all(map(is_harmless, drawn.getvalue().removesuffix("\n").split("\n")))
 
 

@@ -106,7 +106,8 @@ def _exit_code(arguments: list[str]) -> int:
     except StartError as error:
         return _print_error(f"mt4pump: cannot start: {one_line(str(error))}", EXIT_START)
     except PumpError as error:
-        return _print_error(f"mt4pump {arguments[0]}: {one_line(str(error))}", EXIT_FAILED)
+        report(arguments[0], str(error))
+        return EXIT_FAILED
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -126,6 +127,11 @@ def _dispatch(arguments: list[str]) -> int:
     getattr(module, f"{name}_arguments")(parser)
     code: int = getattr(module, f"{name}_command")(parser.read(rest))
     return code
+
+
+def report(command: str, text: str) -> None:
+    """Print a line of a command to standard error, with all that is not printable escaped."""
+    print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def _print_error(text: str, code: int) -> int:

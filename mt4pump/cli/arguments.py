@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import zmq
 
+from mt4pump.cli import report
 from mt4pump.client import ClientError, ClientKeys, Query
 from mt4pump.client.connection_fault import TRIAL_S, query_address, with_reason
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
-from mt4pump.log import one_line
 from mt4pump.process.endpoints import PORT_MAX, endpoint_host
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
@@ -61,25 +61,15 @@ def _positive(text: str, wanted: str) -> float:
     return found
 
 
-def count(text: str) -> int:
-    """Return a flag's count."""
-    return _whole(text, 1, OFFSET_MAX, "a whole number of at least 1")
-
-
-def offset(text: str) -> int:
-    """Return a flag's offset."""
-    return _whole(text, 0, OFFSET_MAX, "a whole number of at least 0")
-
-
-def port(text: str) -> int:
-    """Return a flag's port."""
-    return _whole(text, 1, PORT_MAX, f"a port from 1 to {PORT_MAX}")
-
-
 def _whole(text: str, low: int, high: int, wanted: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return int(text)
+
+
+count = partial(_whole, low=1, high=OFFSET_MAX, wanted="a whole number of at least 1")
+offset = partial(_whole, low=0, high=OFFSET_MAX, wanted="a whole number of at least 0")
+port = partial(_whole, low=1, high=PORT_MAX, wanted=f"a port from 1 to {PORT_MAX}")
 
 
 def time_ns(text: str) -> int:
@@ -128,7 +118,8 @@ def add_stream_flags(parser: argparse.ArgumentParser, counted: str) -> None:
     where = "address that the daemon publishes on [its pub_endpoint, as MT4PUMP_PUB_ENDPOINT has it]"
     parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
     parser.add_argument("--count", type=count, metavar="N", help=f"end after N {counted}; code 1 if --for comes first")
-    parser.add_argument("--for", type=seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
+    text = "end after so many seconds"
+    parser.add_argument("--for", type=seconds, default=math.inf, metavar="SECONDS", dest="for_s", help=text)
     add_keys_flag(parser)
 
 
@@ -243,7 +234,7 @@ def requested_topics(command: str, words: Iterable[str]) -> TopicFilter:
     """Return the filter of a command's words; warn on standard error about those that can match nothing."""
     topics = TopicFilter(words)
     for text in unmatched(topics.names):
-        print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr)
+        report(command, text)
     return topics
 
 

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -19,6 +19,7 @@ from rich.progress import TaskProgressColumn, TimeElapsedColumn
 from rich.text import Text
 
 from mt4pump import __version__
+from mt4pump.cli import report
 from mt4pump.cli.arguments import (
     add_stream_flags,
     count,
@@ -76,11 +77,6 @@ a reader takes it for a daemon whose clock is late. There is no daemon behind it
 A file that is damaged or incomplete is played up to the damage, with exit code 1."""
 
 
-def report(command: str, text: str) -> None:
-    """Print a line to standard error."""
-    print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr, flush=True)
-
-
 def record_arguments(parser: argparse.ArgumentParser) -> None:
     """Add file, topics and flags."""
     parser.epilog = RECORD_EXAMPLES
@@ -93,12 +89,11 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
 def record_command(args: argparse.Namespace) -> int:
     """Record until Ctrl-C, ``--count`` or ``--for``. Returns 1 for a full disk, or fewer messages than ``--count``."""
     endpoint, topics, keys = endpoint_of(args.endpoint), requested_topics("record", args.topics), keys_in(args.keys)
-    stats = StreamStats(topics, time.monotonic())
-    until_s = None if args.for_s is None else stats.started_s + args.for_s
+    stats = StreamStats(endpoint, topics, time.monotonic())
     about = {"endpoint": endpoint, "topics": list(args.topics), "version": __version__}
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source:
         recorder = Recorder(args.file, about, stats, overwrite=args.force)
-        end = Deadline(args.count, until_s, asked)
+        end = Deadline(args.count, stats.started_s + args.for_s, asked)
         with recorder.progress():
             error = recorder.run(source, end)
     report("record", recorder.summary(time.monotonic()))
@@ -113,22 +108,16 @@ class Recorder:
     def __init__(self, path: Path, about: Mapping[str, object], stats: StreamStats, *, overwrite: bool) -> None:
         self.writer = RecordingWriter(path, time.time_ns(), about, overwrite=overwrite)
         self._path, self._stats = path, stats
-        self._endpoint = str(about["endpoint"])
-        self._alerts = AlertTracker()
+        self._alerts = AlertTracker(stats)
         self._refresh_at_s = stats.started_s + CHECK_INTERVAL_S
         self._console = Console(stderr=True)
         self._is_drawn = sys.stderr.isatty() and not self._console.is_dumb_terminal
 
     def run(self, source: SubConnection, end: Deadline) -> OSError | None:
         """Record until the end is reached; return the disk's error when a write fails."""
-
-        def refresh(now_s: float) -> None:
-            self._stats.check(source, self._endpoint, now_s)
-            self._refresh(now_s)
-
         try:
             with self.writer:
-                listen(source, end, self._handle, refresh)
+                listen(source, self._stats, end, self._handle, self._refresh)
         except OSError as error:
             return error
         return None
@@ -147,24 +136,22 @@ class Recorder:
             return
         self._refresh_at_s = now_s + CHECK_INTERVAL_S
         self.writer.flush()
-        for alert in () if self._is_drawn else self._alerts.check(self._stats, self._endpoint, now_s):
+        for alert in () if self._is_drawn else self._alerts.check(now_s):
             with suppress(OSError):  # nobody reads it, which is no reason to end the recording
                 report("record", alert.text)
 
-    @contextmanager
-    def progress(self) -> Iterator[None]:
+    def progress(self) -> AbstractContextManager[object]:
         """Draw the progress where standard error is a terminal that can redraw; else `run` reports alerts as lines."""
         if not self._is_drawn:
-            yield
-            return
-        with Live(console=self._console, transient=True, refresh_per_second=DRAWS_PER_S, get_renderable=self._drawn):
-            yield
+            return nullcontext()
+        return Live(console=self._console, transient=True, refresh_per_second=DRAWS_PER_S, get_renderable=self._drawn)
 
     def _drawn(self) -> Group:
         now_s = time.monotonic()
-        alert = silence(self._stats, self._endpoint, now_s)
         lines = [Text(f"mt4pump record: {self.summary(now_s)}")]
-        return Group(*lines, Text(one_line(alert.text), "bold red")) if alert else Group(*lines)
+        if alert := silence(self._stats, now_s):
+            lines.append(Text(one_line(alert.text), "bold red"))
+        return Group(*lines)
 
     def summary(self, now_s: float) -> str:
         """Return what was recorded so far, in one line."""
@@ -307,11 +294,9 @@ class Player:
 
     def _drain(self) -> None:
         """Read the subscriptions: libzmq has applied them, and would queue them without a limit."""
-        for _ in range(DRAIN_EVERY):
-            try:
+        with suppress(zmq.Again):
+            for _ in range(DRAIN_EVERY):
                 self._socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
 
     def summary(self) -> str:
         """Return what was done, in one line."""

@@ -53,28 +53,22 @@ class GapDetector:
     """
 
     def __init__(self) -> None:
-        self.gaps = 0
-        self.missed = 0
-        self.repeats = 0
+        self.gaps = self.missed = self.repeats = 0
         self._last: dict[bytes, tuple[int, int]] = {}
 
     def accept(self, topic: bytes, epoch: int, seq: int) -> int:
         """Return how many messages of ``topic`` are missing before this one; -1 for one seen before."""
-        before = self._last.get(topic)
-        if before is not None and before[0] == epoch:
-            if seq <= before[1]:
-                self.repeats += 1
-                return -1
-            missed = seq - before[1] - 1
-        else:
-            missed = 0
-        if before is None and len(self._last) >= SEQUENCES_LIMIT:
+        last_epoch, last_seq = self._last.get(topic, (None, 0))
+        if last_epoch == epoch and seq <= last_seq:
+            self.repeats += 1
+            return -1
+        missed = seq - last_seq - 1 if last_epoch == epoch else 0
+        if last_epoch is None and len(self._last) >= SEQUENCES_LIMIT:
             for known in list(self._last)[: SEQUENCES_LIMIT // 2]:
                 del self._last[known]
         self._last[topic] = (epoch, seq)
-        if missed:
-            self.gaps += 1
-            self.missed += missed
+        self.gaps += missed > 0
+        self.missed += missed
         return missed
 
 
@@ -90,7 +84,7 @@ class TopicStats:
     """One topic. ``rate`` is messages per second over the last window; ``counted`` is ``count`` at its start."""
 
     topic: str
-    received_s: float
+    received_s: float = 0.0
     body: Body = field(default_factory=dict)
     count: int = 0
     gaps: int = 0
@@ -100,7 +94,7 @@ class TopicStats:
 
 
 class StreamStats:
-    """Counts every received message; totals are attributes.
+    """Counts every message received from ``endpoint``; totals are attributes.
 
     ``events`` counts requested events, ``garbage`` messages that are not mt4pump's, ``restarts`` new epochs,
     ``forgotten`` topics dropped from ``rows``; ``sequence`` counts gaps, missed messages and repeats.
@@ -108,9 +102,8 @@ class StreamStats:
     ``connection_fault`` says why there was none, once that is sure; ``is_diagnosing``: a trial is finding it out.
     """
 
-    def __init__(
-        self, topics: TopicFilter, now_s: float, *, with_heartbeat: bool = True, rows_limit: int = ROWS_LIMIT
-    ) -> None:
+    def __init__(self, endpoint: str, topics: TopicFilter, now_s: float, *, with_heartbeat: bool = True) -> None:
+        self.endpoint = endpoint
         self.topics = topics
         self.started_s = now_s
         self.sequence = GapDetector()
@@ -128,7 +121,6 @@ class StreamStats:
         self.connection_fault = ""
         self.is_diagnosing = False
         self._with_heartbeat = with_heartbeat
-        self._rows_limit = rows_limit
         self._measured_s, self._measured_events = now_s, 0
 
     def handle(self, frames: Frames, now_s: float) -> ReceivedEvent | None:
@@ -159,7 +151,7 @@ class StreamStats:
             self._handle_heartbeat(body, now_s)
         return self._count(topic, body, missed, now_s) if wanted else None
 
-    def check(self, source: SubConnection, endpoint: str, now_s: float) -> None:
+    def check(self, source: SubConnection, now_s: float) -> None:
         """Record what the connection found: why nothing comes, once that is sure, and messages without a body."""
         if source.malformed:
             self.last_s, self.has_received = now_s, True
@@ -168,7 +160,8 @@ class StreamStats:
             self.last_garbage = "a message has 2 frames, this one has 1"
         diagnosis, quiet_s = source.diagnosis, now_s - self.last_s
         is_decided = diagnosis.fault in DECIDED
-        text = diagnosis.text(endpoint) if is_decided or quiet_s >= SILENCE_S / 2 else ""  # the trial takes its time
+        # The trial takes its time, so it begins before the alert is due.
+        text = diagnosis.text(self.endpoint) if is_decided or quiet_s >= SILENCE_S / 2 else ""
         self.connection_fault = text if is_decided or quiet_s >= SILENCE_S else ""  # the handshake should be over
         self.is_diagnosing = diagnosis.is_trying
 
@@ -181,9 +174,9 @@ class StreamStats:
 
     def _count(self, topic: str, body: Body, missed: int, now_s: float) -> ReceivedEvent:
         self.events += 1
-        row = self.rows.pop(topic, None) or TopicStats(topic, now_s)
+        row = self.rows.pop(topic, None) or TopicStats(topic)
         self.rows[topic] = row  # to the end: the first one is the least recently received
-        if len(self.rows) > self._rows_limit:
+        if len(self.rows) > ROWS_LIMIT:
             del self.rows[next(iter(self.rows))]
             self.forgotten += 1
         row.count += 1
@@ -236,7 +229,7 @@ class StreamAlert(NamedTuple):
     text: str
 
 
-def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | None:
+def silence(stats: StreamStats, now_s: float) -> StreamAlert | None:
     """Return the alert for something that should have been received and was not."""
     quiet_s, late_s = now_s - stats.last_s, stats.without_heartbeat_s(now_s)
     if not stats.has_received and stats.connection_fault:
@@ -244,10 +237,10 @@ def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | No
     if not stats.has_received:
         limit_s = SILENCE_S + TRIAL_LIMIT_S * stats.is_diagnosing  # then the reason itself may be known
         start = "start it with: mt4pump run --source simulator"
-        text = f"nothing received from {endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"
+        text = f"nothing received from {stats.endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"
         return StreamAlert("nothing", text) if quiet_s >= limit_s else None
     if stats.heartbeat_s is None:
-        text = f"no heartbeat received yet from {endpoint}: is it mt4pump's? Its address is pub_endpoint"
+        text = f"no heartbeat received yet from {stats.endpoint}: is it mt4pump's? Its address is pub_endpoint"
         return StreamAlert("no heartbeat", text) if late_s >= SILENCE_S else None
     if late_s >= max(SILENCE_S, SILENT_INTERVALS * stats.heartbeat_interval_s):
         stopped = "the daemon stopped; start it with: mt4pump run"
@@ -260,16 +253,16 @@ def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | No
 
 
 class AlertTracker:
-    """Turns growing counters into alerts, at most one per kind and check."""
+    """Turns growing counters of ``stats`` into alerts, at most one per kind and check."""
 
-    def __init__(self) -> None:
+    def __init__(self, stats: StreamStats) -> None:
+        self._stats = stats
         self._reported: Counter[str] = Counter()
-        self._state = ""
-        self._silence = ""
+        self._state = self._silence = ""
 
-    def check(self, stats: StreamStats, endpoint: str, now_s: float) -> list[StreamAlert]:
+    def check(self, now_s: float) -> list[StreamAlert]:
         """Return the alerts for what changed since the last check."""
-        found = stats.sequence
+        stats, found = self._stats, self._stats.sequence
         new = Counter(gap=found.missed, repeat=found.repeats, garbage=stats.garbage, restart=stats.restarts)
         new -= self._reported
         self._reported += new
@@ -284,7 +277,7 @@ class AlertTracker:
         if state != self._state:
             server = stats.daemon.get("server") or "no server"
             alerts.append(StreamAlert("state", f"daemon is {state} ({server}, epoch {stats.epoch})"))
-        quiet = silence(stats, endpoint, now_s)
+        quiet = silence(stats, now_s)
         if quiet and quiet.kind != self._silence:
             alerts.append(quiet)
         self._state, self._silence = state, quiet.kind if quiet else ""
@@ -307,9 +300,9 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
 
 
 class Deadline:
-    """The end: after ``count`` handled messages, at ``until_s`` (either may be None), or when ``asked`` is set."""
+    """The end: after ``count`` handled messages (if not None), at ``until_s``, or when ``asked`` is set."""
 
-    def __init__(self, count: int | None, until_s: float | None, asked: Event) -> None:
+    def __init__(self, count: int | None, until_s: float, asked: Event) -> None:
         self.count = count
         self.until_s = until_s
         self.asked = asked
@@ -317,8 +310,8 @@ class Deadline:
 
     def is_reached(self, now_s: float) -> bool:
         """Return whether to stop."""
-        is_late = self.until_s is not None and now_s >= self.until_s
-        return is_late or self.asked.is_set() or (self.count is not None and self.handled >= self.count)
+        has_enough = self.count is not None and self.handled >= self.count
+        return has_enough or now_s >= self.until_s or self.asked.is_set()
 
     @property
     def has_too_few(self) -> bool:
@@ -327,13 +320,13 @@ class Deadline:
 
     def wait_ms(self, now_s: float) -> int:
         """Return how long to wait for the next message."""
-        if self.until_s is None:
-            return POLL_MS
-        return max(0, min(POLL_MS, int((self.until_s - now_s) * 1000) + 1))
+        return max(0, int(min(POLL_MS, (self.until_s - now_s) * 1000 + 1)))
 
 
-def listen(source: SubConnection, end: Deadline, handle: Handle, refresh: Callable[[float], None]) -> None:
-    """Receive messages until the end; ``refresh`` is called after each batch with the time."""
+def listen(
+    source: SubConnection, stats: StreamStats, end: Deadline, handle: Handle, refresh: Callable[[float], None]
+) -> None:
+    """Receive messages until the end; ``refresh`` is called after each batch and ``stats.check``, with the time."""
     source.read_whole_messages()  # a single frame is not to be taken for the topic of the next message
     while not end.is_reached(now_s := time.monotonic()):
         source.changes()  # the connection's monitor is bounded and has to be read
@@ -343,4 +336,6 @@ def listen(source: SubConnection, end: Deadline, handle: Handle, refresh: Callab
                 end.handled += handle(frames, received_s)
                 if end.is_reached(received_s):
                     break
-        refresh(time.monotonic())
+        now_s = time.monotonic()
+        stats.check(source, now_s)
+        refresh(now_s)

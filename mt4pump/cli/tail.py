@@ -6,13 +6,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import Self, TextIO
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mt4pump.cli import report
 from mt4pump.cli.arguments import HEARTBEAT_TOPIC, add_stream_flags, endpoint_of, keys_in, requested_topics
 from mt4pump.cli.format import age_text, human_event, json_event, plain_table, summary, text_cells
 from mt4pump.cli.stream import (
@@ -68,11 +69,9 @@ def tail_command(args: argparse.Namespace) -> int:
     as_lines = args.json or not sys.stdout.isatty() or console.is_dumb_terminal
     # The head of the screen shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
-    stats = StreamStats(topics, time.monotonic(), with_heartbeat=with_heartbeat)
-    view: Lines | Screen = Screen(stats, endpoint, console)
-    if as_lines:
-        view = Lines(stats, endpoint, json_event if args.json else human_event, sys.stdout, sys.stderr)
-    until_s = None if args.for_s is None else stats.started_s + args.for_s
+    stats = StreamStats(endpoint, topics, time.monotonic(), with_heartbeat=with_heartbeat)
+    text_of = json_event if args.json else human_event
+    view = Lines(stats, text_of) if as_lines else Screen(stats, console)
 
     def handle(frames: Frames, now_s: float) -> bool:
         event = stats.handle(frames, now_s)
@@ -81,29 +80,19 @@ def tail_command(args: argparse.Namespace) -> int:
         return event is not None
 
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
-        end = Deadline(args.count, until_s, asked)
-
-        def refresh(now_s: float) -> None:
-            stats.check(source, endpoint, now_s)
-            view.refresh(now_s)
-
-        listen(source, end, handle, refresh)
-    print(f"mt4pump tail: {one_line(stats.totals(time.monotonic()))}", file=sys.stderr)
+        end = Deadline(args.count, stats.started_s + args.for_s, asked)
+        listen(source, stats, end, handle, view.refresh)
+    report("tail", stats.totals(time.monotonic()))
     return 1 if end.has_too_few else 0
 
 
 class Lines:
-    """Writes one line per event to ``out``, and alerts to ``alert_out`` once a second."""
+    """Writes one line per event to standard output, and alerts to standard error once a second."""
 
-    def __init__(
-        self, stats: StreamStats, endpoint: str, text_of: Callable[[str, Body], str], out: TextIO, alert_out: TextIO
-    ) -> None:
+    def __init__(self, stats: StreamStats, text_of: Callable[[str, Body], str]) -> None:
         self._stats = stats
-        self._endpoint = endpoint
         self._text_of = text_of
-        self._out = out
-        self._alert_out = alert_out
-        self._alerts = AlertTracker()
+        self._alerts = AlertTracker(stats)
         self._checked_s = stats.started_s
 
     def __enter__(self) -> Self:
@@ -115,26 +104,25 @@ class Lines:
 
     def event(self, event: ReceivedEvent) -> None:
         """Write one line."""
-        self._out.write(self._text_of(event.topic, event.body) + "\n")
+        sys.stdout.write(self._text_of(event.topic, event.body) + "\n")
 
     def refresh(self, now_s: float) -> None:
         """Flush the lines; once a second report alerts."""
-        self._out.flush()
+        sys.stdout.flush()
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._report_alerts(now_s)
 
     def _report_alerts(self, now_s: float) -> None:
-        for alert in self._alerts.check(self._stats, self._endpoint, now_s):
-            print(f"mt4pump tail: {one_line(alert.text)}", file=self._alert_out, flush=True)
+        for alert in self._alerts.check(now_s):
+            report("tail", alert.text)
 
 
 class Screen:
     """A table that is redrawn in place."""
 
-    def __init__(self, stats: StreamStats, endpoint: str, console: Console) -> None:
+    def __init__(self, stats: StreamStats, console: Console) -> None:
         self._stats = stats
-        self._endpoint = endpoint
         self._console = console
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._drawn_s = 0.0
@@ -155,21 +143,21 @@ class Screen:
             return
         self._drawn_s = now_s
         self._stats.measure(now_s)
-        self._live.update(screen(self._stats, self._endpoint, now_s, self._console.size.height), refresh=True)
+        self._live.update(screen(self._stats, now_s, self._console.size.height), refresh=True)
 
 
-def screen(stats: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
+def screen(stats: StreamStats, now_s: float, height: int) -> Group:
     """Return the whole screen, at most ``height`` lines high."""
     rows = stats.most_active(height - HEAD_LINES)
-    alert = _alert_line(silence(stats, endpoint, now_s), hidden=len(stats.rows) - len(rows))
-    return Group(_state_line(stats, endpoint, now_s), _totals_line(stats), alert, _table(rows, now_s))
+    alert = _alert_line(silence(stats, now_s), hidden=len(stats.rows) - len(rows))
+    return Group(_state_line(stats, now_s), _totals_line(stats), alert, _table(rows, now_s))
 
 
-def _state_line(stats: StreamStats, endpoint: str, now_s: float) -> Text:
+def _state_line(stats: StreamStats, now_s: float) -> Text:
     """Return the daemon's state by its heartbeat."""
     daemon = stats.daemon
     state = one_line(str(daemon.get("state", "unknown")))
-    line = Text(f"{endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
+    line = Text(f"{stats.endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
     line.append(state, STATE_STYLES.get(state, "bold yellow"))
     if stats.heartbeat_s is None:
         return line.append("  heartbeat none yet")

@@ -17,12 +17,12 @@ ENDPOINT = "tcp://127.0.0.1:5556"
 def drawn(stats: StreamStats, now_s: float, height: int = 20, width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     with console.capture() as capture:
-        console.print(screen(stats, ENDPOINT, now_s, height))
+        console.print(screen(stats, now_s, height))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def stream_stats() -> StreamStats:
-    return StreamStats(TopicFilter(), 0.0, with_heartbeat=False)
+    return StreamStats(ENDPOINT, TopicFilter(), 0.0, with_heartbeat=False)
 
 
 def test_the_head_shows_endpoint_state_server_epoch_and_age_of_the_heartbeat() -> None:
@@ -87,7 +87,7 @@ def test_text_of_the_server_cannot_drive_the_terminal_or_rich() -> None:
 def test_the_view_draws_on_a_terminal_and_restores_it() -> None:
     stats, out = stream_stats(), io.StringIO()
     console = Console(file=out, width=100, height=20, force_terminal=True, legacy_windows=False)
-    with Screen(stats, ENDPOINT, console) as view:
+    with Screen(stats, console) as view:
         event = stats.handle(message("quote.EURUSD", bid=1.1), 1.0)
         assert event is not None
         view.event(event)

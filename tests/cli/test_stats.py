@@ -29,8 +29,8 @@ GARBAGE: list[Frames] = [
 ]
 
 
-def stream_stats(*words: str, **options: bool | int) -> StreamStats:
-    return StreamStats(TopicFilter(words), 0.0, **options)  # type: ignore[arg-type]
+def stream_stats(*words: str, with_heartbeat: bool = True) -> StreamStats:
+    return StreamStats(ENDPOINT, TopicFilter(words), 0.0, with_heartbeat=with_heartbeat)
 
 
 def test_a_requested_event_is_returned_and_counted() -> None:
@@ -108,8 +108,9 @@ def test_rates_are_measured_over_whole_windows() -> None:
     assert (stats.rate, stats.rows["quote.A"].rate) == (0.0, 0.0)
 
 
-def test_rows_are_bounded_and_the_least_recently_received_is_dropped() -> None:
-    stats = stream_stats(rows_limit=2)
+def test_rows_are_bounded_and_the_least_recently_received_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mt4pump.cli.stream.ROWS_LIMIT", 2)
+    stats = stream_stats()
     for topic in ("a", "b", "a", "c"):
         stats.handle(message(topic), 1.0)
     assert list(stats.rows) == ["a", "c"]
@@ -129,14 +130,14 @@ def test_the_most_active_rows_are_chosen_and_shown_by_topic() -> None:
 
 
 def silence_kind(stats: StreamStats, now_s: float) -> str | None:
-    alert = silence(stats, ENDPOINT, now_s)
+    alert = silence(stats, now_s)
     return alert and alert.kind
 
 
 def test_after_three_seconds_without_a_message_the_alert_names_address_and_command() -> None:
     stats = stream_stats()
-    assert silence(stats, ENDPOINT, 2.9) is None
-    alert = silence(stats, ENDPOINT, 3.0)
+    assert silence(stats, 2.9) is None
+    alert = silence(stats, 3.0)
     assert alert is not None
     assert ENDPOINT in alert.text
     assert "mt4pump run --source simulator" in alert.text
@@ -151,20 +152,20 @@ def test_no_guess_is_reported_while_a_trial_finds_out_and_never_longer_than_it_m
     source.diagnosis.handle(zmq.EVENT_CONNECTED)
     stats = stream_stats()
     try:
-        stats.check(source, ENDPOINT, 1.5)
+        stats.check(source, 1.5)
         assert stats.is_diagnosing, "it begins before the alert is due"
         assert [silence_kind(stats, now_s) for now_s in (3.0, 5.9, 6.0)] == [None, None, "nothing"]
     finally:
         release.set()
 
     def is_found_out() -> bool:
-        stats.check(source, ENDPOINT, 2.9)
+        stats.check(source, 2.9)
         return not stats.is_diagnosing
 
     until(is_found_out, "the result")
-    assert silence(stats, ENDPOINT, 2.9) is None
-    stats.check(source, ENDPOINT, 3.0)
-    alert = silence(stats, ENDPOINT, 3.0)
+    assert silence(stats, 2.9) is None
+    stats.check(source, 3.0)
+    alert = silence(stats, 3.0)
     assert alert == ("connection", f"{ENDPOINT}: {connection_fault.TEXTS[connection_fault.HTTP]}")
 
 
@@ -205,7 +206,7 @@ def test_a_heartbeat_is_late_after_three_of_its_own_intervals() -> None:
 def test_after_a_last_heartbeat_the_alert_says_that_the_daemon_stopped() -> None:
     stats = stream_stats()
     stats.handle(heartbeat(state="stopping"), 1.0)
-    alert = silence(stats, ENDPOINT, 5.0)
+    alert = silence(stats, 5.0)
     assert alert is not None
     assert "the daemon stopped" in alert.text
 
@@ -219,35 +220,35 @@ def test_a_daemon_without_events_of_the_topics_is_distinguished_from_a_silent_on
 
 
 def test_each_change_is_reported_once() -> None:
-    stats, tracker = stream_stats(), AlertTracker()
+    stats = stream_stats()
+    tracker = AlertTracker(stats)
     stats.handle(heartbeat(1), 0.0)
-    assert [alert.text for alert in tracker.check(stats, ENDPOINT, 0.1)] == [
-        f"daemon is pumping (mt4.example.com:443, epoch {EPOCH})"
-    ]
-    assert tracker.check(stats, ENDPOINT, 0.2) == []
+    assert [alert.text for alert in tracker.check(0.1)] == [f"daemon is pumping (mt4.example.com:443, epoch {EPOCH})"]
+    assert tracker.check(0.2) == []
     for seq in (1, 4, 4, 9):
         stats.handle(message("quote.A", seq), 0.3)
     stats.handle((b"junk", b"\x05"), 0.3)
     stats.handle(heartbeat(1, epoch=EPOCH + 7, state="connecting"), 0.3)
-    assert [(alert.kind, alert.text) for alert in tracker.check(stats, ENDPOINT, 0.4)] == [
+    assert [(alert.kind, alert.text) for alert in tracker.check(0.4)] == [
         ("gap", "missed 6 messages (total 6), the last: 4 of quote.A before seq 9"),
         ("repeat", "1 messages were repeated (total 1)"),
         ("garbage", "1 messages are not mt4pump's, the last: the body of b'junk' is not a map with epoch, seq and ts"),
         ("restart", f"the daemon was restarted (epoch {EPOCH + 7})"),
         ("state", f"daemon is connecting (mt4.example.com:443, epoch {EPOCH + 7})"),
     ]
-    assert tracker.check(stats, ENDPOINT, 0.5) == []
+    assert tracker.check(0.5) == []
 
 
 def test_silence_is_reported_once_and_again_after_an_event() -> None:
-    stats, tracker = stream_stats(), AlertTracker()
+    stats = stream_stats()
+    tracker = AlertTracker(stats)
     kinds = []
     for now_s in (1.0, 3.0, 4.0, 60.0):
-        kinds += [alert.kind for alert in tracker.check(stats, ENDPOINT, now_s)]
+        kinds += [alert.kind for alert in tracker.check(now_s)]
     stats.handle(heartbeat(), 61.0)
     stats.handle(message("quote.A"), 61.0)
     for now_s in (61.5, 64.0, 65.0):
-        kinds += [alert.kind for alert in tracker.check(stats, ENDPOINT, now_s)]
+        kinds += [alert.kind for alert in tracker.check(now_s)]
     assert kinds == ["nothing", "state", "late"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import select
@@ -137,17 +138,18 @@ def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pyt
 
 
 def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
-    three = Deadline(3, None, Event())
+    three = Deadline(3, math.inf, Event())
     three.handled = 2
     assert (three.is_reached(1e9), three.has_too_few) == (False, True)
     three.handled = 3
     assert (three.is_reached(0.0), three.has_too_few) == (True, False)
     assert Deadline(None, 5.0, Event()).is_reached(5.0)
-    assert not Deadline(None, None, Event()).is_reached(1e9)
+    assert not Deadline(None, math.inf, Event()).is_reached(1e9)
     asked = Event()
     asked.set()
-    assert Deadline(None, None, asked).is_reached(0.0)
+    assert Deadline(None, math.inf, asked).is_reached(0.0)
     assert [Deadline(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
+    assert Deadline(None, math.inf, Event()).wait_ms(0.0) == 200
 
 
 @posix

@@ -388,7 +388,7 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
 
 
 def test_tail_believes_no_interval_without_end() -> None:
-    heard, model = StreamStats(TopicFilter(()), 0.0), DaemonModel()
+    heard, model = StreamStats("tcp://x", TopicFilter(()), 0.0), DaemonModel()
     heard.handle(model.heartbeat(), 0.0)
     model.ts += 10**18
     heard.handle(model.heartbeat(), 1.0)

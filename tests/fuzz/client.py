@@ -223,7 +223,8 @@ class Run:
 
     def received(self) -> None:
         """Feed what ``mt4pump tail`` shows."""
-        received, watch, model = StreamStats(TopicFilter(()), 0.0), AlertTracker(), DaemonModel()
+        received, model = StreamStats("tcp://x", TopicFilter(()), 0.0), DaemonModel()
+        watch = AlertTracker(received)
         for number in range(ROUND // 4):
             for message in self._messages(model, number):
                 event = received.handle(message, number / 10)
@@ -231,9 +232,9 @@ class Run:
                     assert "\n" not in human_event(*event)
                     assert json.loads(json_event(*event))
             received.measure(number / 10)
-            assert watch.check(received, "tcp://x", number / 10) is not None
+            assert watch.check(number / 10) is not None
             assert received.totals(number / 10)
-            assert screen(received, "tcp://x", number / 10, 40)
+            assert screen(received, number / 10, 40)
             assert received.without_heartbeat_s(number / 10) <= number / 10
 
     def positions(self, folder: Path) -> None:
