@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -114,7 +115,6 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.problem = ""
         self.messages = 0
         self._last_ns = 0
@@ -128,13 +128,11 @@ class Recording:
         source = gzip.GzipFile(fileobj=self._file) if is_packed else self._file
         self._values = _values(source)
         about: Any = None
-        try:
+        with suppress(_DamageError):
             about = next(self._values, None)
-        except _DamageError as error:
-            self.problem = str(error)
         if not isinstance(about, dict) or FORM not in about:
             self.close()
-            raise StartError(f"{path} is no recording of mt4pump record") from None
+            raise StartError(f"{path} is no recording of mt4pump record")
         if about[FORM] != VERSION:
             self.close()
             raise StartError(f"{path} is a recording of form {about[FORM]!r}; this program reads form {VERSION}")

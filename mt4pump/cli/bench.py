@@ -18,7 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Thread
-from typing import NamedTuple, Protocol
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Protocol
 
 import zmq
 from rich.console import Console
@@ -170,27 +171,11 @@ class Feed(Protocol):
         """Return what the source measured itself."""
 
 
-class FrameCollector:
-    """Keeps the frames that it is to send."""
-
-    full = BlockingIOError
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.sent = 0
-
-    def send_frame(self, data: bytes, _flags: int = 0, /) -> None:
-        """Keep a frame."""
-        self.frames.append(data)
-
-    def resend(self, topic: bytes, body: bytes) -> None:
-        """Do nothing: this is never full."""
-
-
 def run_case(case: Case, make_feed: Callable[[], Feed]) -> Outcome:
     """Run ``case`` and return its outcome; ``received.messages`` shows a subscriber that missed some."""
     if case.path == "bare":
-        loop = BareLoop(*_quote_message(), 2 * case.events)
+        topic, body = _quote_frames()
+        loop = BareLoop(topic, body, 2 * case.events)
         return _run_peer(case, loop, lambda: loop.run(case.events, case.rate))
     if case.path == "naive":
         pipeline, record = NaivePipeline(2 * case.events), quote_records()[0]
@@ -230,11 +215,12 @@ def _run_peer(case: Case, peer: BareLoop | NaivePipeline, run: Callable[[], floa
     return Outcome(case, case.events / seconds, slowest)
 
 
-def _quote_message() -> tuple[bytes, bytes]:
-    outlet = FrameCollector()
+def _quote_frames() -> list[bytes]:
+    """Return topic and body of a quote as the daemon sends them."""
+    frames: list[bytes] = []
+    outlet: Any = SimpleNamespace(send_frame=lambda frame, _flags=0: frames.append(frame), full=BlockingIOError)
     QuoteStream(Encoder(1), "cp1252", lambda _topic: True).publish(quote_records()[0], time.time_ns(), outlet)
-    topic, body = outlet.frames
-    return topic, body
+    return frames
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def check_command(args: argparse.Namespace) -> int:
 
 def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
-        print(json_line(report(loaded, findings)))
+        print(json_line(_json_report(loaded, findings)))
         return
     console = StdoutConsole()
     if loaded is not None:
@@ -88,15 +88,14 @@ def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: 
         console.print(status + Text(f"{finding.what:<17} {one_line(finding.text)}"), soft_wrap=True)
 
 
-def report(loaded: Loaded[Settings] | None, findings: list[Finding]) -> dict[str, object]:
+def _json_report(loaded: Loaded[Settings] | None, findings: list[Finding]) -> dict[str, object]:
     """Return what ``--json`` prints; ``settings`` is null when they are wrong."""
-    origins = loaded.origins.items() if loaded else ()
-    rows = {name: {"value": _plain_value(name, loaded.settings), "from": at.text} for name, at in origins if loaded}
-    return {
-        "ok": all(finding.ok for finding in findings),
-        "settings": rows if loaded else None,
-        "checks": [finding._asdict() for finding in findings],
+    settings = loaded and {
+        name: {"value": _plain_value(name, loaded.settings), "from": origin.text}
+        for name, origin in loaded.origins.items()
     }
+    checks = [finding._asdict() for finding in findings]
+    return {"ok": all(finding.ok for finding in findings), "settings": settings, "checks": checks}
 
 
 def _table(loaded: Loaded[Settings]) -> Table:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -277,7 +277,7 @@ def demo_command(args: argparse.Namespace) -> int:
     lacking = lacking_packages()
     check_free(dict(list(flags.items())[:2]) if lacking else flags)
     with asked_to_end() as asked, data_folder(args.data_dir) as folder:
-        return _run(args, ports, folder, lacking, asked)
+        return _run(args, ports, Path(folder), lacking, asked)
 
 
 def lacking_packages() -> list[str]:
@@ -365,16 +365,13 @@ def _paths() -> Iterator[str]:
     yield from (str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each)
 
 
-@contextmanager
-def data_folder(chosen: Path | None) -> Iterator[Path]:
-    """Yield the chosen folder, or a new one that is removed at the end; raises StartError."""
+def data_folder(chosen: Path | None) -> AbstractContextManager[str]:
+    """Return a context with the chosen folder, or with a new one that is removed at the end; raises StartError."""
     try:
         if chosen is None:
-            made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
-        else:
-            chosen.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
+        chosen.mkdir(parents=True, exist_ok=True)
+        return nullcontext(str(chosen.resolve()))
     except OSError as error:
         what = f"the folder {chosen}" if chosen else "a folder for temporary files"
         raise StartError(f"{what} cannot be made ({error.strerror or error}); give another with --data-dir") from error
-    with nullcontext(chosen.resolve()) if chosen else made as folder:
-        yield Path(folder)

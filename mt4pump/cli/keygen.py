@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from mt4pump.cli import report
 from mt4pump.client.topic_state import whole_kind
 from mt4pump.errors import SettingsError
-from mt4pump.log import one_line
 from mt4pump.security.keys import CLIENT_NAME, TOML_ENDING, KeyFileError, new_pair, read_server_public, write_new
 from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
 from mt4pump.wire import HEARTBEAT
@@ -92,11 +91,12 @@ def _server_files(args: argparse.Namespace) -> list[CreatedKeys]:
     if args.topics or args.server or args.output or args.no_query:
         raise SettingsError("keygen server takes a folder only: mt4pump keygen server DIR")
     folder, pair = Path(args.target), new_pair()
-    public = _line("public_key", pair.public)
-    warning = "# mt4pump's own keys: whoever reads secret_key can pose as this daemon.\n"
+    keys = "# mt4pump's own keys: whoever reads secret_key can pose as this daemon.\n"
+    keys += _lines(public_key=pair.public, secret_key=pair.secret)
+    public = "# mt4pump's public key: for everybody.\n" + _lines(public_key=pair.public)
     return [
-        CreatedKeys(folder / SERVER_SECRET, warning + public + _line("secret_key", pair.secret), private=True),
-        CreatedKeys(folder / SERVER_PUBLIC, "# mt4pump's public key: for everybody.\n" + public, private=False),
+        CreatedKeys(folder / SERVER_SECRET, keys, private=True),
+        CreatedKeys(folder / SERVER_PUBLIC, public, private=False),
     ]
 
 
@@ -108,19 +108,12 @@ def _client_files(args: argparse.Namespace) -> list[CreatedKeys]:
         raise SettingsError("--server is missing: the daemon's public key, as --server keys/server.key")
     topics = _topics(args.topics)
     server, pair, folder = read_server_public(args.server), new_pair(), args.output or Path()
-    rules = (
-        _line("public_key", pair.public),
-        f"topics = [{', '.join(map(_quoted, topics))}]\n",
-        f"query = {'false' if args.no_query else 'true'}\n",
-    )
-    keys = (_line("public_key", pair.public), _line("secret_key", pair.secret), _line("server_key", server))
+    keys = f"# {name}'s keys for mt4pump: secret.\n"
+    keys += _lines(public_key=pair.public, secret_key=pair.secret, server_key=server)
+    rules = f"# What {name} may read.\n" + _lines(public_key=pair.public, topics=topics, query=not args.no_query)
     return [
-        CreatedKeys(
-            folder / f"{name}{CLIENT_ENDING}", f"# {name}'s keys for mt4pump: secret.\n" + "".join(keys), private=True
-        ),
-        CreatedKeys(
-            folder / CLIENTS / f"{name}{TOML_ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False
-        ),
+        CreatedKeys(folder / f"{name}{CLIENT_ENDING}", keys, private=True),
+        CreatedKeys(folder / CLIENTS / f"{name}{TOML_ENDING}", rules, private=False),
     ]
 
 
@@ -131,15 +124,10 @@ def _topics(text: str | None) -> list[str]:
         raise SettingsError(f"--topics is missing: what the client may read, as 'quote.*,trade.*' (≤ {ENTRIES_LIMIT})")
     declared(topics, STAND_IN_SUFFIX, "--topics")
     if exact := [each for each in topics if not each.endswith(WILDCARD) and each != HEARTBEAT.name]:
-        text = f"exact topics need a daemon with a topic_suffix, as '|': {', '.join(exact)}"
-        print(f"mt4pump keygen: {one_line(text)}", file=sys.stderr)
+        report("keygen", f"exact topics need a daemon with a topic_suffix, as '|': {', '.join(exact)}")
     return topics
 
 
-def _line(name: str, key: str) -> str:
-    return f"{name} = {_quoted(key)}\n"
-
-
-def _quoted(text: str) -> str:
-    """Return ``text`` as a TOML string."""
-    return '"' + re.sub(r'["\\]', lambda found: "\\" + found[0], text) + '"'
+def _lines(**values: object) -> str:
+    """Return lines of TOML, whose texts, lists of texts and truths are written as in JSON."""
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

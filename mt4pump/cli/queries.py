@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from mt4pump.cli import report
 from mt4pump.cli.arguments import TIME_EXAMPLE, add_query_flags, count, offset, open_query, requested_topics, time_ns
 from mt4pump.cli.format import (
     StdoutConsole,
@@ -27,7 +28,7 @@ from mt4pump.cli.format import (
 )
 from mt4pump.client import Event, Query
 from mt4pump.errors import SettingsError, did_you_mean
-from mt4pump.log import json_line, one_line
+from mt4pump.log import json_line
 from mt4pump.process.values import size_text
 from mt4pump.protocol.documents import asyncapi, json_schema
 from mt4pump.settings.validators import suffix_text
@@ -167,7 +168,7 @@ def snapshot_command(args: argparse.Namespace) -> int:
         StdoutConsole().print(snapshot_table(events))
     moment = f"epoch {snapshot.epoch}, offset {snapshot.offset}, log {snapshot.log or 'none: no journal'}"
     count = len({event.topic for event in events})
-    print(f"mt4pump snapshot: {len(events)} values of {count} topics, {one_line(moment)}", file=sys.stderr)
+    report("snapshot", f"{len(events)} values of {count} topics, {moment}")
     return 0
 
 
@@ -189,13 +190,8 @@ def replay_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--after", type=offset, metavar="N", help="begin with the first event after this offset")
     start.add_argument("--since", type=time_ns, metavar="TIME", dest="since_ns", help="begin at this time")
-    parser.add_argument(
-        "--until",
-        type=time_ns,
-        metavar="TIME",
-        dest="until_ns",
-        help="end with the last event of this time or an earlier one",
-    )
+    end = "end with the last event of this time or an earlier one"
+    parser.add_argument("--until", type=time_ns, metavar="TIME", dest="until_ns", help=end)
     parser.add_argument("--limit", type=count, metavar="N", help="end after N events")
     _add_topics(parser, "event")
 
@@ -211,21 +207,21 @@ def replay_command(args: argparse.Namespace) -> int:
         for event in events:
             sys.stdout.write(text_of(event.topic, event.body) + "\n")
             first, last, shown = first or event.offset, event.offset, shown + 1
-            advance(event.offset)
+            advance(event.offset or 0)  # a stored event has one
             if shown == args.limit:
                 break
         sys.stdout.flush()
     span = f"offsets {first} to {last}" if shown else "nothing is stored there"
-    print(f"mt4pump replay: {shown} events, {span}", file=sys.stderr)
+    report("replay", f"{shown} events, {span}")
     if shown == args.limit or events.whole:
         return 0
     missing = "events are missing between them: deleted by age or size, or published while nothing could be stored"
-    print(f"mt4pump replay: not whole: {missing}", file=sys.stderr)
+    report("replay", f"not whole: {missing}")
     return 1
 
 
 @contextmanager
-def _progress(query: Query, after: int | None) -> Iterator[Callable[[int | None], None]]:
+def _progress(query: Query, after: int | None) -> Iterator[Callable[[int], None]]:
     """Yield a callback for each offset; it draws a bar on a terminal that shows nothing else.
 
     Progress is by offsets, because the number of matching events is known only at the end.
@@ -233,14 +229,12 @@ def _progress(query: Query, after: int | None) -> Iterator[Callable[[int | None]
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda _offset: None
         return
-    last = query.describe().get("offset")
-    first = after
+    first, last = after, query.describe()["offset"]
 
-    def advance(offset: int | None) -> None:
+    def advance(offset: int) -> None:
         nonlocal first
         first = offset if first is None else first
-        if offset is not None and first is not None:
-            draw(offset - first, max(0, last - first) if isinstance(last, int) else None)
+        draw(offset - first, max(0, last - first))
 
     with progress_bar("replay", MofNCompleteColumn(), TimeRemainingColumn()) as draw:
         yield advance

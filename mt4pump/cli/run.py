@@ -152,12 +152,10 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
             source = source._replace(start=functools.cache(source.start), stop=lambda: None)
         reloading = Reloading(settings, load, watch, hangup)
         daemon = Daemon(settings, source)
-        clean = _run_one(daemon, reloading, end=end, run_s=run_s)
-        while clean and daemon.crash is None and not end.is_set():
+        while (clean := _run_one(daemon, reloading, end, run_s)) and daemon.crash is None and not end.is_set():
             log.warning("wire fault: the daemon restarts every %g s", run_s)
             same = {"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
             daemon = Daemon(reloading.settings.model_copy(update=same), source)
-            clean = _run_one(daemon, reloading, end=end, run_s=run_s)
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return EXIT_FAILED
@@ -165,7 +163,7 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
     return EXIT_OK
 
 
-def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) -> bool:
+def _run_one(daemon: Daemon, reloading: Reloading, end: Event, run_s: float) -> bool:
     """Run one daemon until the end, its crash, or for ``run_s``; return whether it stopped cleanly."""
     prepare_collector()
     until_s = time.monotonic() + run_s

@@ -52,11 +52,8 @@ def tail_arguments(parser: argparse.ArgumentParser) -> None:
     """Add topics and flags."""
     parser.epilog = EXAMPLES
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to show; all if none is given")
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help='one JSON object per event: {"topic": …, "body": {…}}; NaN and infinity become null',
-    )
+    text = 'one JSON object per event: {"topic": …, "body": {…}}; NaN and infinity become null'
+    parser.add_argument("--json", action="store_true", help=text)
     add_stream_flags(parser, "events")
     parser.add_argument("--no-heartbeat", action="store_true", help="do not show heartbeats as events")
 

@@ -227,14 +227,13 @@ def secure(root: Path, call: Call, settings: Sequence[Path]) -> None:
 
 
 def _is_ours(root: Path) -> bool:
-    digest = read_value(str(root))
     try:
-        if digest is None or _is_link(root):
+        if _is_link(root):
             return False
         secret = (root / PROOF).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return _digest(secret) == digest
+    return _digest(secret) == read_value(str(root))
 
 
 def _refuse_foreign(root: Path, settings: Sequence[Path]) -> None:
