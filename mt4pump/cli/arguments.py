@@ -41,11 +41,6 @@ TIME_EXAMPLE = (
 )
 
 
-def seconds(text: str) -> float:
-    """Return a flag's seconds."""
-    return _positive(text, "a number of seconds above 0")
-
-
 def speed(text: str) -> float:
     """Return a flag's speed; ``max`` is infinite."""
     return math.inf if text.strip().lower() == "max" else _positive(text, "a number above 0; write a number, or max")
@@ -61,6 +56,9 @@ def _positive(text: str, wanted: str) -> float:
     return found
 
 
+seconds = partial(_positive, wanted="a number of seconds above 0")
+
+
 def _whole(text: str, low: int, high: int, wanted: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
@@ -72,26 +70,18 @@ offset = partial(_whole, low=0, high=OFFSET_MAX, wanted="a whole number of at le
 port = partial(_whole, low=1, high=PORT_MAX, wanted=f"a port from 1 to {PORT_MAX}")
 
 
-def time_ns(text: str) -> int:
-    """Return a flag's time as ns since 1970."""
+def time_ns(text: str, now: datetime | None = None) -> int:
+    """Return a flag's time as ns since 1970. ``now`` is aware and gives the local zone; if None, the machine does."""
     try:
-        return parse_time_ns(text, datetime.now(UTC).astimezone())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def parse_time_ns(text: str, now: datetime) -> int:
-    """Return the time as ns since 1970. ``now`` is aware and gives the local zone. Raises ValueError."""
-    try:
-        found = _moment(text.strip(), now)
+        found = _moment(text.strip(), now or datetime.now(UTC).astimezone())
     except (ValueError, OSError):  # OSError: Windows, for a local time that its library cannot place
-        raise ValueError(f"{text!r} is no time; {TIME_EXAMPLE}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; {TIME_EXAMPLE}") from None
     except OverflowError:
         found = EPOCH - timedelta(days=1)
     # In whole microseconds: a float of seconds cannot hold them.
     since = (found - EPOCH) // timedelta(microseconds=1)
     if since < 0:
-        raise ValueError(f"{text!r} is before 1970; {TIME_EXAMPLE}")
+        raise argparse.ArgumentTypeError(f"{text!r} is before 1970; {TIME_EXAMPLE}")
     return since * 1000
 
 

@@ -242,7 +242,6 @@ class Player:
         self._socket = socket
         self._clock = clock
         self._started_s = clock()
-        self._pause = Event()
 
     def wait_for_subscriber(self, asked: Event) -> None:
         """Return at the first subscription, or when the end is requested."""
@@ -271,7 +270,7 @@ class Player:
             if asked.is_set() or self._clock() >= until_s:
                 self._send_past_full(message)
                 break
-            self._pause.wait(FULL_WAIT_S)
+            asked.wait(FULL_WAIT_S)
         self.sent += 1
         if not self.sent % DRAIN_EVERY:
             self._drain()

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
 
 from mt4pump import log as logs
 from mt4pump.daemon import Daemon
@@ -75,31 +74,17 @@ class FileWatch:
         return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-class Reread(NamedTuple):
-    """What a second reading of the settings changes.
+def take_over(old: Settings, new: Settings) -> tuple[Settings, str]:
+    """Return the settings that are in force from now on, and for people what changed: names, never values.
 
-    ``settings`` are those in force: of the new ones only those that were taken over, so that the next reading names the
-    others again. ``ok`` is False when the new settings are wrong and nothing changes; ``text`` is for people, and never
-    has a value in it.
+    Of ``new`` only those of `AT_ONCE` come into force, so that the next reading names the others again.
     """
-
-    settings: Settings
-    ok: bool
-    text: str
-
-
-def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
-    """Return what changes when ``load`` reads the settings again; when they are wrong, nothing does."""
-    try:
-        new = load()
-    except SettingsError as error:
-        return Reread(old, ok=False, text=f"nothing changed: {error}")
     changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
     now = [name for name in changed if name in AT_ONCE]
     text = f"taken over: {', '.join(now)}" if now else "no setting to take over changed"
     if later := [name for name in changed if name not in AT_ONCE]:
         text += f"; needs a restart: {', '.join(later)}"
-    return Reread(old.model_copy(update={name: getattr(new, name) for name in now}), ok=True, text=text)
+    return old.model_copy(update={name: getattr(new, name) for name in now}), text
 
 
 class Reloading:
@@ -130,13 +115,16 @@ class Reloading:
             log.exception("reload: failed by an error of the daemon's own, the settings stay; please report it")
 
     def _apply(self, daemon: Daemon) -> None:
-        found = reread(self.settings, self._load)
-        if found.settings.symbols != self.settings.symbols:
-            daemon.select(found.settings.symbols)
-        if not found.ok:
+        try:
+            settings, text = take_over(self.settings, self._load())
+        except SettingsError as error:
             daemon.fault_counters.count("settings_refused")
-        log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
-        self.settings = found.settings
+            log.error("reload: nothing changed: %s", error)  # noqa: TRY400 - a traceback would hide the text
+            return
+        if settings.symbols != self.settings.symbols:
+            daemon.select(settings.symbols)
+        log.info("reload: %s", text)
+        self.settings = settings
 
 
 def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> int:

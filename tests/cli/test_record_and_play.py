@@ -1,7 +1,4 @@
-"""``mt4pump record`` and ``play``: what is played is what was recorded, byte for byte, at its pace or another.
-
-Private access: the player's wait, because the clock of the test must move while it waits.
-"""
+"""``mt4pump record`` and ``play``: what is played is what was recorded, byte for byte, at its pace or another."""
 
 from __future__ import annotations
 
@@ -192,9 +189,8 @@ def test_a_reader_that_does_not_read_loses_messages_and_does_not_hold_up_the_res
         clock = Clock()
         player = Player(socket, clock)
         player.wait_for_subscriber(Event())
-        player._pause = Asked(clock)  # noqa: SLF001
         with Recording(tmp_path / "a") as recording:
-            player.play(recording, math.inf, Event(), lambda _bytes: None)
+            player.play(recording, math.inf, Asked(clock), lambda _bytes: None)
     assert player.sent == 200
     assert player.lost >= 1
     assert "did not fit into a reader's full queue" in player.summary()

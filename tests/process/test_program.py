@@ -76,13 +76,16 @@ def test_symbols_of_a_changed_file_are_taken_over_once() -> None:
 
 def test_wrong_settings_are_logged_and_counted_once_and_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene()
-    scene.file.write_text('symbols = ["EUR*"]\nsed = 5\n', encoding="utf-8")
+    before = scene.reloading.settings
+    scene.file.write_text('symbols = ["EUR*"]\nsed = 5\nrate = "x"\n', encoding="utf-8")
     scene.check(5)
+    assert scene.reloading.settings is before
     assert scene.running.selected == []
     assert scene.running.fault_counters.counts == {"settings_refused": 1}
     (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
     assert "reload: nothing changed: settings are wrong:" in record.getMessage()
     assert "did you mean seed?" in record.getMessage()
+    assert "rate (mt4pump.toml line 3, key rate)" in record.getMessage()
     scene.file.write_text('symbols = ["EUR*"]\n', encoding="utf-8")
     scene.check(5)
     assert scene.running.selected == [("EUR*",)]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.run import AT_ONCE, CHECK_INTERVAL_S, FileWatch, reread
-from mt4pump.errors import SettingsError
+from mt4pump.cli.run import AT_ONCE, CHECK_INTERVAL_S, FileWatch, take_over
 from mt4pump.settings import Settings, load, settings_file
 from tests.settings.problems import SIMULATOR
 
@@ -20,14 +19,14 @@ def settings(**flags: object) -> Settings:
 
 
 def test_settings_that_did_not_change_are_not_named() -> None:
-    assert reread(settings(), settings).text == "no setting to take over changed"
+    assert take_over(settings(), settings()) == (settings(), "no setting to take over changed")
 
 
 def test_symbols_are_taken_over_and_the_rest_needs_a_restart() -> None:
     new = settings(symbols="EUR*", seed="2", durable="-mail")
-    found = reread(settings(), lambda: new)
-    assert (found.ok, found.text) == (True, "taken over: symbols; needs a restart: durable, seed")
-    assert (found.settings.symbols, found.settings.seed) == (("EUR*",), 1)
+    found, text = take_over(settings(), new)
+    assert text == "taken over: symbols; needs a restart: durable, seed"
+    assert (found.symbols, found.seed) == (("EUR*",), 1)
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
@@ -36,45 +35,21 @@ def test_what_is_taken_over_exists(name: str) -> None:
 
 
 def test_what_waits_for_a_restart_is_named_again_by_the_next_reload() -> None:
-    first = reread(settings(), lambda: settings(seed="2", symbols="EUR*"))
-    again = reread(first.settings, lambda: settings(seed="2", symbols="EUR*"))
-    assert again.text == "no setting to take over changed; needs a restart: seed"
-
-
-def test_wrong_settings_change_nothing_and_the_answer_lists_them() -> None:
-    old = settings()
-    Path("mt4pump.toml").write_text('symbols = ["EUR*"]\nsed = 5\nrate = "x"\n', encoding="utf-8")
-    found = reread(old, settings)
-    assert found.settings is old
-    assert not found.ok
-    assert found.text.startswith("nothing changed: settings are wrong:\n")
-    assert "did you mean seed?" in found.text
-    assert "rate (mt4pump.toml line 3, key rate)" in found.text
+    first, _ = take_over(settings(), settings(seed="2", symbols="EUR*"))
+    _, text = take_over(first, settings(seed="2", symbols="EUR*"))
+    assert text == "no setting to take over changed; needs a restart: seed"
 
 
 def test_a_file_that_is_read_again_brings_its_new_content() -> None:
     old = settings()
     Path("mt4pump.toml").write_text('symbols = ["EUR*"]\n', encoding="utf-8")
-    assert reread(old, settings).settings.symbols == ("EUR*",)
+    assert take_over(old, settings())[0].symbols == ("EUR*",)
 
 
 def test_a_changed_secret_is_named_and_never_shown() -> None:
-    found = reread(settings(password="old" + CANARY), lambda: settings(password=CANARY))
-    assert found.text.endswith("needs a restart: password")
+    found = take_over(settings(password="old" + CANARY), settings(password=CANARY))
+    assert found[1].endswith("needs a restart: password")
     assert CANARY not in repr(found)
-
-
-def test_any_other_error_is_not_swallowed() -> None:
-    def fail() -> Settings:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        reread(settings(), fail)
-
-    def refuse() -> Settings:
-        raise SettingsError("settings are wrong:\n  x")
-
-    assert not reread(settings(), refuse).ok
 
 
 class Watched:
