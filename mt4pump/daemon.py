@@ -125,9 +125,7 @@ class Daemon:
             source_counters=source.counters,
             query_counters=self._query_counters,
             deleted_files=self._old_files.counts,
-            server_code=settings.server_code,
-            interval_s=settings.heartbeat_interval_s,
-            log_interval_s=settings.log_summary_interval_s,
+            settings=settings,
         )
         return Pump(
             self.inbox,

@@ -39,11 +39,11 @@ class DllLog:
         self._folder = working_directory / FOLDER
         self._encoding = encoding
         self._delete_old()
-        self._begins = {file.path: file.stat().st_size for file in self._newest()}
+        self._begins = {file.path: file.stat().st_size for file in self._files()[-FILES_READ:]}
 
     def _delete_old(self) -> None:
         """Delete the library's log files but the newest `FILES_KEPT`: it never deletes one itself."""
-        old = [file for file in self._all() if DAY.fullmatch(file.name)][:-FILES_KEPT]
+        old = [file for file in self._files() if DAY.fullmatch(file.name)][:-FILES_KEPT]
         deleted = 0
         for file in old:
             with suppress(OSError):  # open in another program, which Windows does not allow to delete; next time
@@ -55,16 +55,13 @@ class DllLog:
     def last_faults(self) -> str:
         """Return the last `LINES_SHOWN` lines whose code is not 0, as one line of text; empty when there are none."""
         try:
-            faults = [fault for file in self._newest() for line in self._lines(file) if (fault := self._fault(line))]
+            lines = (line for file in self._files()[-FILES_READ:] for line in self._lines(file))
+            faults = [fault for line in lines if (fault := self._fault(line))]
         except OSError:  # a log that cannot be read explains nothing
             return ""
         return " | ".join(faults[-LINES_SHOWN:])
 
-    def _newest(self) -> list[os.DirEntry[str]]:
-        """Return the newest log files, the newest last."""
-        return self._all()[-FILES_READ:]
-
-    def _all(self) -> list[os.DirEntry[str]]:
+    def _files(self) -> list[os.DirEntry[str]]:
         """Return all log files, the newest last."""
         try:
             with os.scandir(self._folder) as entries:

@@ -213,7 +213,7 @@ class DllManager:
                 self._library.callback.mark_python_thread()
                 self._interface.call("Disconnect")
                 self._library.callback.close(self._param)
-                self._interface.release()
+                self._interface.call("Release")
                 return
         DllManager.abandoned += 1
         self._library.callback.close(self._param)

@@ -155,10 +155,6 @@ class Interface:
         finally:
             self.call("MemFree", address)
 
-    def release(self) -> None:
-        """Give the interface back; it must not be called after this."""
-        self.call("Release")
-
 
 def copy_of(address: int, size: int) -> Array:
     """Return a copy of ``size`` bytes at ``address``; other threads run while a large array is copied."""

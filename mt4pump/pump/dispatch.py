@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
@@ -50,7 +51,7 @@ class Dispatcher:
             writer.encoder,
             settings.encoding,
             writer.publisher.subscriptions.has_subscriber,
-            self._write_quote if writer.is_durable(QUOTE) else None,
+            partial(writer.write, QUOTE) if writer.is_durable(QUOTE) else None,
         )
         self.messages = NewsMailHandler(writer, self.current, settings.encoding, settings.mail_fields)
         self.tables = TableHandler(writer, self.current, fault_counters, settings, self.work.add)
@@ -193,9 +194,6 @@ class Dispatcher:
                 trades.restore_late_orders(orders, ts)
                 self.writer.flush()
                 journal.replace_orders(trades.open_orders())
-
-    def _write_quote(self, symbol: str, fields: Fields, ts: int) -> None:
-        self.writer.write(QUOTE, symbol, fields, ts)
 
     def _count_read_fault(self, table: str, fault: Exception) -> None:
         count_fault(self.fault_counters, f"table {table}", fault)

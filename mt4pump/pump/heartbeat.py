@@ -14,6 +14,7 @@ from mt4pump import __version__
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import SessionStatus
+from mt4pump.settings import Settings
 from mt4pump.wire import HEARTBEAT, PROTOCOL, Body
 
 AT_ONCE_MIN_S = 0.01
@@ -60,7 +61,7 @@ class ServerClock:
 
 @dataclass(kw_only=True, eq=False)
 class HeartbeatPublisher:
-    """Publishes state and counters of the daemon every ``interval_s``; logs a summary every ``log_interval_s``.
+    """Publishes state and counters of the daemon, and logs a summary, as often as the settings say.
 
     ``due_at_s`` is when the next is due (monotonic).
     """
@@ -72,23 +73,21 @@ class HeartbeatPublisher:
     source_counters: Callable[[], Mapping[str, int]]
     query_counters: Callable[[], Mapping[str, int]]
     deleted_files: Mapping[str, int]
-    server_code: str
-    interval_s: float
-    log_interval_s: float
+    settings: Settings
 
     def __post_init__(self) -> None:
         self._process = psutil.Process()
         self._rss_bytes, self._cpu_s = 0, 0.0
         self._began_s = time.monotonic()
         self.due_at_s = self._published_at_s = 0.0
-        self._summary_at_s = self._began_s + self.log_interval_s
+        self._summary_at_s = self._began_s + self.settings.log_summary_interval_s
         self._summary_counts: dict[str, int] = {}
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the next regular heartbeat is due at ``now_s`` (monotonic), and count it as done."""
         if now_s < self.due_at_s:
             return False
-        self.due_at_s = max(self.due_at_s + self.interval_s, now_s)
+        self.due_at_s = max(self.due_at_s + self.settings.heartbeat_interval_s, now_s)
         return True
 
     def publish(self, state: str = "") -> None:
@@ -108,10 +107,10 @@ class HeartbeatPublisher:
             "since": status.since,
             "reason": status.reason,
             "server": status.server,
-            "server_code": self.server_code,
+            "server_code": self.settings.server_code,
             "version": __version__,
             "protocol": PROTOCOL,
-            "interval_s": self.interval_s,
+            "interval_s": self.settings.heartbeat_interval_s,
             "uptime_s": round(time.monotonic() - self._began_s, 3),
             "log": journal.log_id if journal else None,
             "offset": journal.last_offset if journal else 0,
@@ -169,10 +168,10 @@ class HeartbeatPublisher:
         """Log the number of events published since the last summary, in one line, when it is due."""
         if now_s < self._summary_at_s:
             return
-        self._summary_at_s = now_s + self.log_interval_s
-        counts = self.dispatcher.counts
+        interval_s, counts = self.settings.log_summary_interval_s, self.dispatcher.counts
+        self._summary_at_s = now_s + interval_s
         before, self._summary_counts = self._summary_counts, counts
         new = {kind: count - before.get(kind, 0) for kind, count in counts.items() if kind != HEARTBEAT.name}
         published = " ".join(f"{kind}={count}" for kind, count in sorted(new.items()) if count) or "nothing"
         text = "published in %g s: %s; inbox waiting=%d refused=%d"
-        log.info(text, self.log_interval_s, published, len(self.inbox), self.inbox.refused)
+        log.info(text, interval_s, published, len(self.inbox), self.inbox.refused)

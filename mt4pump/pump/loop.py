@@ -18,7 +18,7 @@ from mt4pump.mt4.manager import Array, Manager
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.heartbeat import HeartbeatPublisher
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import FAULTS, LARGE_TABLES, STOPPING, Command, ReadThread, count_fault
+from mt4pump.pump.session import FAULTS, STOPPING, Command, ReadThread, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest
 
 RECORDS_PER_WAKE_UP = 256
@@ -67,7 +67,7 @@ class Pump(Thread):
         self.is_busy = self.is_shut_down = False
         self._inbox = inbox
         self._dispatcher = dispatcher
-        dispatcher.current.read, dispatcher.current.run_steps = self._read_table, self._run_steps
+        dispatcher.current.read_large, dispatcher.current.run_steps = self._read_large, self._run_steps
         self._writer = dispatcher.writer
         self._publisher = dispatcher.writer.publisher
         self._heartbeat = heartbeat
@@ -76,7 +76,7 @@ class Pump(Thread):
         self._anchor_clock = anchor_clock
         self._subscriptions_at_s = self._periodic_at_s = 0.0
         self._now_s = self._active_s = time.monotonic()
-        self._periodic_interval_s = min(PERIODIC_INTERVAL_S, heartbeat.interval_s)
+        self._periodic_interval_s = min(PERIODIC_INTERVAL_S, heartbeat.settings.heartbeat_interval_s)
         self._reconcile_at_s = time.monotonic() + reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
         self._finish_at_s = math.inf
@@ -184,10 +184,8 @@ class Pump(Thread):
             if quotes.published != before:
                 self._heartbeat.server_clock.observe(quotes.last_time_s, ts)
 
-    def _read_table(self, manager: Manager, name: str) -> Array:
-        """Read a whole table; publish quotes while a large one is read."""
-        if not (manager.reads_beside_quotes and name in LARGE_TABLES):
-            return manager.table(name)
+    def _read_large(self, manager: Manager, name: str) -> Array:
+        """Read a large table and publish quotes meanwhile."""
         self._writer.flush()  # what waits for its commit does not wait for the read
         read = ReadThread(manager, name)
         while not read.has_ended(QUOTES_INTERVAL_S):
@@ -271,10 +269,8 @@ class Pump(Thread):
         if not request.is_open:  # its client has timed out
             return
         if self._dispatcher.is_reading_baseline:
-            self._waiting_snapshots = [late for late in self._waiting_snapshots if late.is_open][
-                -WAITING_SNAPSHOTS_LIMIT + 1 :
-            ]
-            self._waiting_snapshots.append(request)
+            waiting = [late for late in self._waiting_snapshots if late.is_open]
+            self._waiting_snapshots = [*waiting, request][-WAITING_SNAPSHOTS_LIMIT:]
             return
         try:
             request.answer(self._dispatcher.take_snapshot(request.prefixes, self._inbox.now_ns()))

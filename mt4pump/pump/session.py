@@ -108,15 +108,15 @@ class CurrentSession:
     """The session that handlers read from, None between two sessions.
 
     ``live`` is true between its START_PUMPING and its STOP_PUMPING. ``empty_tables`` counts reads that found a table
-    suddenly empty and changed nothing. ``read`` reads a whole table of a Manager, ``run_steps`` runs work with a large
-    one to its end.
+    suddenly empty and changed nothing. ``read_large`` reads a large table of a Manager, ``run_steps`` runs work with it
+    to its end, both with quotes meanwhile.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.session: ManagerSession | None = None
         self.live = False
         self.empty_tables = 0
-        self.read: Callable[[Manager, str], Array] = lambda manager, name: manager.table(name)
+        self.read_large: Callable[[Manager, str], Array] = lambda manager, name: manager.table(name)
         self.run_steps: RunSteps = lambda steps: [None for _ in steps]
         self._now_s = now_s
         self._empty: dict[str, EmptyRead] = {}
@@ -137,7 +137,7 @@ class CurrentSession:
         returns when it is due.
         """
         manager = self.manager
-        array = self.read(manager, name)
+        array = self.read_large(manager, name) if self.run_beside(name) else manager.table(name)
         first = self._empty.get(name)
         agrees = first is not None and first.session is self.session and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):

@@ -25,7 +25,7 @@ def interface(library: Library, tmp_path: Path) -> Iterator[Interface]:
     """Return a fresh interface that is released afterwards."""
     made = library.create(tmp_path)
     yield made
-    made.release()
+    made.call("Release")
 
 
 class TestCheck:

@@ -201,7 +201,7 @@ class TestCreate:
         assert Path(given.directory.decode()) == tmp_path / "new" / "folder"
         assert (tmp_path / "new" / "folder").is_dir()
         assert vendor.count("last_create_version") == library.version
-        interface.release()
+        interface.call("Release")
 
     @pytest.mark.parametrize("lie", [False, True], ids=["returns 0", "claims success"])
     def test_no_interface_is_an_error_whatever_the_number_returned(

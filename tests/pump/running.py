@@ -66,9 +66,12 @@ class RunningPump:
         self.fault_counters = FaultCounters(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.writer = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)
-        self.dispatcher = Dispatcher(
-            self.writer, Settings(source="simulator"), self.fault_counters, slice_s=self.slice_s
-        )
+        intervals_s = {
+            "heartbeat_interval_s": self.heartbeat_interval_s,
+            "log_summary_interval_s": self.log_summary_interval_s,
+        }
+        settings = Settings(source="simulator").model_copy(update=intervals_s)
+        self.dispatcher = Dispatcher(self.writer, settings, self.fault_counters, slice_s=self.slice_s)
         self.heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
             dispatcher=self.dispatcher,
@@ -77,9 +80,7 @@ class RunningPump:
             source_counters=lambda: {"pinned_threads": 1},
             query_counters=dict,
             deleted_files={},
-            server_code="",
-            interval_s=self.heartbeat_interval_s,
-            log_interval_s=self.log_summary_interval_s,
+            settings=settings,
         )
         self.pump = Pump(
             self.inbox,

@@ -12,6 +12,7 @@ from mt4pump import __version__
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import SessionStatus
+from mt4pump.settings import Settings
 from mt4pump.wire import PROTOCOL, Encoder
 
 PROMISED = {
@@ -59,9 +60,7 @@ def heartbeat(inbox: Inbox, *, server_utc_offset_s: int | None = 10800) -> Heart
         source_counters=lambda: {"pinned_threads": 1},
         query_counters=lambda: {"requests": 4},
         deleted_files={"service_logs": 6},
-        server_code="broker-1",
-        interval_s=0.5,
-        log_interval_s=60.0,
+        settings=Settings(source="simulator", server_code="broker-1", heartbeat_interval_s=0.5),
     )
 
 
