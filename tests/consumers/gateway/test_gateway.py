@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import jwt
@@ -294,18 +295,25 @@ def test_the_page_is_served_with_a_strict_policy_and_nothing_else_is(served: Run
         link.close()
 
 
-def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
+@contextmanager
+def killable_feed(folder: Path) -> Iterator[tuple[tuple[str, str], Popen[str], Running, ClientConnection]]:
+    """Yield a daemon's addresses and its process, a gateway that its feed is live in, and a client of that."""
     where = free_endpoints()
     with (
-        daemon(tmp_path, *where) as first,
-        gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run,
+        daemon(folder, *where) as first,
+        gateway(folder, *where, "--anonymous", "--anonymous-topics", "*") as run,
         run.connect() as link,
     ):
         run.program.line("the feed is live")
+        yield where, first.process, run, link
+
+
+def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
+    with killable_feed(tmp_path) as (where, first, run, link):
         ask(link, action="subscribe", symbols=["EURUSD"])
         until(link, kind("quote"))
-        first.process.kill()
-        first.process.wait(LIMIT_S)
+        first.kill()
+        first.wait(LIMIT_S)
         until(link, lambda message: message["type"] == "status" and message["feed"] == "silent")
         with daemon(tmp_path, *where):
             until(link, lambda message: message["type"] == "status" and message["feed"] == "live")
@@ -335,17 +343,11 @@ def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: 
 
 
 def test_after_a_loss_only_open_orders_are_last_values_and_readers_are_told(tmp_path: Path) -> None:
-    where = free_endpoints()
-    with (
-        daemon(tmp_path, *where) as first,
-        gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run,
-        run.connect() as link,
-    ):
-        run.program.line("the feed is live")
+    with killable_feed(tmp_path) as (where, first, _, link):
         ask(link, action="subscribe", topics=["trade.*", "user.*"])
         old = until(link, kind("user"))["data"]["epoch"]
-        first.process.kill()
-        first.process.wait(LIMIT_S)
+        first.kill()
+        first.wait(LIMIT_S)
         (tmp_path / "other").mkdir()
         with daemon(tmp_path / "other", *where):  # its journal knows nothing of the one before
             until(link, lambda message: message["type"] == "notice" and message["kind"] == "refreshed")
