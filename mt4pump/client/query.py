@@ -279,7 +279,7 @@ class Query:
     Args:
         endpoint: ``tcp://127.0.0.1:5557``.
         keys: `ClientKeys` for a daemon that uses CURVE.
-        timeout_s: how long one answer may take.
+        timeout_s: how long one answer may take; an attribute that any thread may set, for the request that waits, too.
         snapshot_limits: how much of one snapshot is read; beyond it ``too_large`` is raised.
         warn: log a warning for each topic asked for that can match nothing; False for a program that does so itself.
 
@@ -295,8 +295,8 @@ class Query:
         *,
         warn: bool = True,
     ) -> None:
-        self.endpoint, self._warn = endpoint, warn
-        self._snapshot_limits, self._timeout_s, self._number = snapshot_limits, timeout_s, 0
+        self.endpoint, self.timeout_s, self._warn = endpoint, timeout_s, warn
+        self._snapshot_limits, self._number = snapshot_limits, 0
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -367,12 +367,12 @@ class Query:
     def ask(self, ask: Ask) -> Reply:
         """Send one request and wait for its reply; raises ClientError."""
         self._number += 1
-        deadline_s = time.monotonic() + self._timeout_s
-        self._connection.send(self._number, ask, time.monotonic())
+        sent_at_s = time.monotonic()
+        self._connection.send(self._number, ask, sent_at_s)
         while (reply := self._connection.receive()) is None:
-            if time.monotonic() >= deadline_s:
+            if time.monotonic() >= sent_at_s + self.timeout_s:
                 self._connection.reconnect()
-                raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
+                raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self.timeout_s:g} s")
             self._connection.socket.poll(SLICE_MS)
         try:
             check_head(ask.op, reply.head)

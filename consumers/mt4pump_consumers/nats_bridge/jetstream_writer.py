@@ -78,8 +78,9 @@ class JournalPages:
         yield chunk, log, replay
 
     async def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; a request that waits is given up, also that of a chunk read ahead."""
         if self._query is not None:
+            self._query.timeout_s = 0.0
             await asyncio.get_running_loop().run_in_executor(self._thread, self._query.close)
         self._thread.shutdown(wait=False)
 

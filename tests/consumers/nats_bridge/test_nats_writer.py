@@ -10,10 +10,13 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import zmq
+from mt4pump_consumers.nats_bridge import jetstream_writer
 from mt4pump_consumers.nats_bridge.connection import ServerConnection
 from mt4pump_consumers.nats_bridge.jetstream import PublishQueue, StreamPosition
 from mt4pump_consumers.nats_bridge.jetstream_writer import CHUNK, JetStreamWriter, JournalPages
@@ -21,8 +24,9 @@ from mt4pump_consumers.nats_bridge.message import JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from nats.aio.client import Client
 
-from mt4pump.client import ClientError, Event, Heartbeat, Replay
+from mt4pump.client import ClientError, Event, Heartbeat, Query, Replay
 from mt4pump.process.program import settings_of
+from tests.bus import LIMIT_S, context
 from tests.consumers.nats_bridge.test_nats_message import trade
 
 NEW = StreamPosition(last_seq=0, log_position=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
@@ -93,6 +97,21 @@ def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_j
     for _ in range(2):
         asyncio.run(behind._compare_with_heartbeat(nobody))  # noqa: SLF001
     assert len(asked) == looks
+
+
+def test_an_end_does_not_wait_for_a_daemon_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jetstream_writer, "Query", partial(Query, timeout_s=10 * LIMIT_S))
+
+    async def test(router: zmq.Socket[bytes]) -> None:
+        journal = JournalPages(router.getsockopt_string(zmq.LAST_ENDPOINT), None, ("trade.*",))
+        asking = asyncio.create_task(journal.describe())
+        assert await asyncio.to_thread(router.poll, int(1000 * LIMIT_S))
+        asking.cancel()
+        await journal.close()
+
+    with context() as own, own.socket(zmq.ROUTER) as router:
+        router.bind("tcp://127.0.0.1:*")
+        asyncio.run(asyncio.wait_for(test(router), LIMIT_S))
 
 
 class TwoChunks(JournalPages):
