@@ -21,8 +21,7 @@ from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
 from mt4pump.process.old_files import OldFiles
 from mt4pump.publisher.capacity import DescriptorGuard, limit_connections, raise_limit
-from mt4pump.publisher.descriptors import EndpointLimits
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
@@ -35,14 +34,7 @@ from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
-from mt4pump.wiring import (
-    Source,
-    authenticator_of,
-    journal_options,
-    journal_path,
-    old_files_rules,
-    options_of,
-)
+from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path, old_files_rules
 
 COMPARISON_SLICE_S = 0.003
 """Longest time that the pump thread compares whole tables before it handles records again."""
@@ -89,15 +81,7 @@ class Daemon:
         self._zap = authenticator_of(self._context, settings, fault_counters)
         self._zap.start()
         undo.callback(self._zap.stop)
-        sockets = options_of(SocketOptions, settings)
-        publisher = Publisher(
-            self._context,
-            settings.pub_endpoint,
-            sockets,
-            self._zap,
-            fault_counters,
-            socket_class=source.socket_class,
-        )
+        publisher = Publisher(self._context, settings, self._zap, fault_counters, socket_class=source.socket_class)
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
         self.inbox = Inbox(settings.inbox_limit, now_ns)
@@ -107,10 +91,10 @@ class Daemon:
         self._dispatcher.restore_orders()
         self._supervisor = Supervisor(source.factory, self.inbox, settings)
         server_clock = ServerClock(settings.server_utc_offset_s)
-        self._query = self._query_server(settings, sockets, journal, server_clock)
+        self._query = self._query_server(settings, journal, server_clock)
         if self._query is not None:
             undo.callback(self._query.stop)
-        self._limit_connections(settings)
+        self._limit_connections()
         self._pump = self._build_pump(settings, source, server_clock, anchor_clock)
 
     def _build_pump(
@@ -137,7 +121,7 @@ class Daemon:
         )
 
     def _query_server(
-        self, settings: Settings, sockets: SocketOptions, journal: Journal | None, server_clock: ServerClock
+        self, settings: Settings, journal: Journal | None, server_clock: ServerClock
     ) -> QueryServer | None:
         """Bind the query endpoint, if there is to be one."""
         if settings.query_endpoint is None:
@@ -146,7 +130,7 @@ class Daemon:
         reader = None
         if journal is not None:
             reader = JournalReader(journal_path(settings), lambda: journal.unstored_after, yield_to_pump)
-        options = QueryOptions(transport=sockets)
+        options = QueryOptions()
         describe = describer(
             settings,
             options,
@@ -156,7 +140,8 @@ class Daemon:
             server_clock=server_clock,
         )
         sources = QuerySources(self._zap.allowed_query, self.request_snapshot, reader, describe, yield_to_pump)
-        return QueryServer(self._context, settings.query_endpoint, options, sources, self._zap.secure_query)
+        secure = self._zap.secure_query
+        return QueryServer(self._context, settings.query_endpoint, settings, options, sources, secure=secure)
 
     def _query_counters(self) -> dict[str, int]:
         """Return the heartbeat's ``query``: the server's counters, with what the authenticator's thread has closed."""
@@ -167,16 +152,10 @@ class Daemon:
         over_limit, shut_out = counts["over_limit"] + closed.over_limit, counts["shut_out"] + closed.senders_closed
         return {**counts, "over_limit": over_limit, "shut_out": shut_out}
 
-    def _limit_connections(self, settings: Settings) -> None:
+    def _limit_connections(self) -> None:
         """Limit the connections to what the system allows; the authenticator's thread enforces the limits."""
         endpoints = [self._dispatcher.writer.publisher.connections]
         if self._query is not None:
-            self._query.connections.limits = EndpointLimits(
-                settings.max_connections,
-                settings.max_connections_per_client,
-                burst_bytes=0,
-                by_address=settings.curve_secret_key is None,
-            )
             endpoints.append(self._query.connections)
         limit_connections(endpoints, raise_limit())
         self._zap.add_guards(

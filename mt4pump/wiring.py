@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
@@ -19,19 +18,12 @@ from mt4pump.process.old_files import OldFilesRule, damaged_journals, service_lo
 from mt4pump.publisher.binding import DirectSocket, SocketClass
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
+from mt4pump.settings.wire_faults import wire_faults_of
 
 if TYPE_CHECKING:
     from mt4pump.simulator.tick_formats import TickOptions
 
-Options = TypeVar("Options")
-
 log = logging.getLogger(__name__)
-
-
-def options_of(kind: type[Options], settings: Settings, **others: object) -> Options:
-    """Return the options of one part: each field is one of ``others``, or the setting of its name."""
-    names = {field.name for field in fields(kind)} - others.keys()  # type: ignore[arg-type]
-    return kind(**{name: getattr(settings, name) for name in names}, **others)
 
 
 def journal_path(settings: Settings) -> Path:
@@ -120,7 +112,7 @@ def dll_source(settings: Settings) -> Source:
 
 def simulator_source(settings: Settings) -> Source:
     """Make the simulated server; raises StartError when a tick file cannot be read."""
-    from mt4pump.publisher.faults import FaultySocket, WireFaultCounters, wire_faults_of  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.publisher.faults import FaultySocket, WireFaultCounters  # noqa: PLC0415 - not needed beside a DLL
     from mt4pump.simulator.options import SimulatorOptions, parse_fault  # noqa: PLC0415
     from mt4pump.simulator.server import Simulator  # noqa: PLC0415
 

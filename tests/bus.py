@@ -12,7 +12,8 @@ import msgpack
 import zmq
 
 from mt4pump.client.checks import event_body
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher
+from mt4pump.settings import Settings
 from mt4pump.wire import Body
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -21,6 +22,12 @@ LIMIT_S = 40.0
 LIMIT_MS = int(LIMIT_S * 1000)
 FENCE = b"fence"
 SYNC = b"sync"
+
+
+def wire_settings(endpoint: str = ANY_PORT, *, linger_s: float = 0.0, **values: Any) -> Settings:
+    """Return the settings of a daemon that publishes on ``endpoint``, valid or not."""
+    checked = Settings(source="simulator", linger_s=linger_s, **values)
+    return checked.model_copy(update={"pub_endpoint": endpoint})
 
 
 class Message(NamedTuple):
@@ -108,7 +115,7 @@ class Bus:
     """A `Publisher` on a free port and one subscriber of ``prefixes``, both in the test's thread."""
 
     def __init__(self, own: zmq.Context[zmq.Socket[bytes]], *prefixes: bytes) -> None:
-        self.publisher = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        self.publisher = Publisher(own, wire_settings())
         self.socket = subscriber(own, self.publisher.endpoint, FENCE, *prefixes)
         sync(self.publisher, self.socket)
         self.events()  # reads the probes

@@ -8,7 +8,8 @@ import time
 import psutil
 import zmq
 
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher
+from tests.bus import wire_settings
 
 SEND_BUFFER_BYTES = 4_096
 """Small, so that the messages wait in this process, where they are measured, and not in the system's buffers."""
@@ -24,7 +25,7 @@ def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
     """Print the endpoint; once all subscribed, print the growth of this process after so many messages, in bytes."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)  # of every socket that it makes
-    publisher = Publisher(context, "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
+    publisher = Publisher(context, wire_settings(sndhwm=sndhwm))
     say(publisher.endpoint)
     deadline_s = time.monotonic() + 90
     while publisher.subscriptions.total.count <= subscribers:  # one each, and the last one's second

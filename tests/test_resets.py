@@ -44,13 +44,12 @@ with Subscriber(sys.argv[1], topics=["*"], rcvhwm=10) as events:
 """
 TWINS = """
 import msgpack, zmq
-from mt4pump.publisher.binding import SocketOptions
 from mt4pump.query.limits import QueryOptions
-from tests.bus import until
+from tests.bus import until, wire_settings
 from tests.query.endpoint import Setup, serving
 
-transport = SocketOptions(zmtp_heartbeat_ivl_s=0.1, zmtp_heartbeat_timeout_s=4.0)
-with serving(Setup(QueryOptions(silent_s=0.5, transport=transport))) as at, at.own.socket(zmq.DEALER) as second:
+settings = wire_settings(zmtp_heartbeat_ivl_s=0.1, zmtp_heartbeat_timeout_s=4.0)
+with serving(Setup(QueryOptions(silent_s=0.5), settings=settings)) as at, at.own.socket(zmq.DEALER) as second:
     with at.own.socket(zmq.DEALER) as first:
         for each in (first, second):
             each.setsockopt(zmq.ROUTING_ID, b"twin")

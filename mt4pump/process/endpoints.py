@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PORT_MAX = 65_535
 PORT_DIGITS = len(str(PORT_MAX))
+ANY_HOST = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 - compared with, never bound
+"""Hosts that stand for every address of the machine."""
 
 
 def port_of(endpoint: str) -> int | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import zmq
 from zmq.backend import Socket as SocketBase
 
-WILDCARDS = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 - compared with, never bound
+from mt4pump.process.endpoints import ANY_HOST
+from mt4pump.settings import Settings
 
 
 def holder_of(endpoint: str) -> str | None:
@@ -40,13 +40,13 @@ def _tcp_listeners(host: str, port: int) -> Iterator[Any]:
     for each in psutil.net_connections("tcp"):
         if each.status != psutil.CONN_LISTEN or not each.laddr or each.laddr.port != port:
             continue
-        if wanted & WILDCARDS or each.laddr.ip in WILDCARDS or each.laddr.ip in wanted:
+        if wanted & ANY_HOST or each.laddr.ip in ANY_HOST or each.laddr.ip in wanted:
             yield each
 
 
 def _addresses(host: str) -> set[str]:
     """Return the numeric addresses of ``host``; of an interface, those that it has."""
-    if host in WILDCARDS:
+    if host in ANY_HOST:
         return {host}
     if interface := psutil.net_if_addrs().get(host):
         return {each.address for each in interface}
@@ -71,24 +71,6 @@ def _first_name(connections: Iterator[Any]) -> str | None:
         return f"a program (pid {first.pid})"
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
-    """How the publishing socket behaves; see the settings of the same names.
-
-    A class of its own, because the settings import this package to check wire faults.
-    """
-
-    sndhwm: int = 100_000
-    zmtp_heartbeat_ivl_s: float = 5.0
-    zmtp_heartbeat_timeout_s: float = 15.0
-    tcp_keepalive: bool = True
-    tcp_keepalive_idle_s: int = 60
-    ipv6: bool = False
-    linger_s: float = 0.2
-    max_connections: int = 1_000
-    max_connections_per_client: int = 250
-
-
 class DirectSocket(zmq.Socket[bytes]):
     """A socket whose `send` is below pyzmq's layer for options that we do not use."""
 
@@ -98,16 +80,16 @@ class DirectSocket(zmq.Socket[bytes]):
 SocketClass = Callable[[zmq.Context[zmq.Socket[bytes]], int], DirectSocket]
 
 
-def apply(socket: zmq.Socket[bytes], options: SocketOptions) -> None:
-    """Set ``options``; before the socket is bound."""
-    socket.setsockopt(zmq.SNDHWM, options.sndhwm)
-    socket.setsockopt(zmq.LINGER, int(options.linger_s * 1000))
-    socket.setsockopt(zmq.HEARTBEAT_IVL, int(options.zmtp_heartbeat_ivl_s * 1000))
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(options.zmtp_heartbeat_timeout_s * 1000))
-    socket.setsockopt(zmq.TCP_KEEPALIVE, int(options.tcp_keepalive))
-    if options.tcp_keepalive:
-        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, options.tcp_keepalive_idle_s)
-    socket.setsockopt(zmq.IPV6, int(options.ipv6))
+def apply(socket: zmq.Socket[bytes], settings: Settings) -> None:
+    """Set the options that ``settings`` name; before the socket is bound."""
+    socket.setsockopt(zmq.SNDHWM, settings.sndhwm)
+    socket.setsockopt(zmq.LINGER, int(settings.linger_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_IVL, int(settings.zmtp_heartbeat_ivl_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(settings.zmtp_heartbeat_timeout_s * 1000))
+    socket.setsockopt(zmq.TCP_KEEPALIVE, int(settings.tcp_keepalive))
+    if settings.tcp_keepalive:
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, settings.tcp_keepalive_idle_s)
+    socket.setsockopt(zmq.IPV6, int(settings.ipv6))
 
 
 def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:

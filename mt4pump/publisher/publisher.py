@@ -15,16 +15,15 @@ import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.binding import DirectSocket, SocketClass, SocketOptions, apply, bind, bind_failure
+from mt4pump.publisher.binding import DirectSocket, SocketClass, apply, bind, bind_failure
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import BURST_BYTES, CURVE_BURST_BYTES, EndpointLimits, number_of, user_of
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders
 from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, Excess, SubscriptionTable, is_subscription
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.security.permissions import SubscriptionFilter, split_user_id
+from mt4pump.settings import Settings
 from mt4pump.wire import FIRST, HEARTBEAT, Send
-
-__all__ = ["Authenticator", "Publisher", "SocketOptions"]
 
 Authenticator = ZapAuthenticator | PlainAuthenticator
 
@@ -52,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Binds ``endpoint`` and sends two-frame messages. Raises BindError. ``sent`` counts those handed to libzmq.
+    """Binds ``pub_endpoint`` and sends two-frame messages. Raises BindError. ``sent`` counts those handed to libzmq.
 
     The fastest way to send is ``send_frame(topic, FIRST)``, then ``send_frame(body)``; when the first raises ``full``,
     ``resend(topic, body)`` instead of the second. ``heartbeat_subscribed`` is set when a client subscribes to the
@@ -64,8 +63,7 @@ class Publisher:
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        options: SocketOptions,
+        settings: Settings,
         authenticator: Authenticator | None = None,
         fault_counters: FaultCounters | None = None,
         *,
@@ -78,13 +76,13 @@ class Publisher:
         self._fault_counters = fault_counters or FaultCounters(log)
         self._narrows = authenticator is not None and authenticator.narrows
         limits = EndpointLimits(
-            options.max_connections,
-            options.max_connections_per_client,
+            settings.max_connections,
+            settings.max_connections_per_client,
             CURVE_BURST_BYTES if self._narrows else BURST_BYTES,
             by_address=not self._narrows,
         )
         self.connections = Connections(self._fault_counters, self._forget_connection, limits)
-        self._options = options
+        self._settings = settings
         self._authenticator = authenticator
         self._filter = SubscriptionFilter()
         self._users: dict[int, str] = {}
@@ -94,6 +92,7 @@ class Publisher:
         self._is_changed = False
         self._is_misattributed = False  # libzmq mistakes whose subscriptions wait: ARCHITECTURE, "Keys"
         self._calm_at_s = 0.0
+        endpoint = settings.pub_endpoint
         self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and authenticator is not None
         self._socket = context.socket(zmq.XPUB, socket_class)
         self.send_frame: Send = self._socket.send
@@ -138,7 +137,8 @@ class Publisher:
         self.slow.moments += now_s >= self._calm_at_s
         self.slow.last_ts = time.time_ns()
         self._calm_at_s = now_s + CALM_S
-        text = f"a subscriber's queue of {self._options.sndhwm} messages is full: it loses messages until it reads some"
+        limit = self._settings.sndhwm
+        text = f"a subscriber's queue of {limit} messages is full: it loses messages until it reads some"
         self._fault_counters.record("slow_reader", text)
         self._socket.setsockopt(zmq.XPUB_NODROP, 0)
         try:
@@ -178,7 +178,7 @@ class Publisher:
         self._close(None)
 
     def _configure(self) -> None:
-        apply(self._socket, self._options)
+        apply(self._socket, self._settings)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)  # whatever happens, sending never waits
         self._socket.setsockopt(zmq.MAXMSGSIZE, WIRE_BYTES_MAX)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from mt4pump.publisher.binding import SocketOptions
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,6 @@ class QueryOptions:
     - ``unread_…``: replies that a client has not read: bytes of short ones per connection, of a client, of all. Who
       reads none for ``unread_s`` is disconnected.
     - ``silent_s``: a connection that sends no request for so long is closed.
-    - ``transport``: heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is not used.
     """
 
     sndhwm: int = 16
@@ -63,7 +60,6 @@ class QueryOptions:
     connections_limit: int = 512
     connections_per_client: int = 256
     silent_s: float = 10.0
-    transport: SocketOptions = field(default_factory=SocketOptions)
 
 
 NAP_S, NAPS = 0.0002, 10

@@ -16,7 +16,7 @@ import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.publisher.binding import apply, bind, bind_failure
-from mt4pump.publisher.descriptors import number_of, user_of
+from mt4pump.publisher.descriptors import EndpointLimits, number_of, user_of
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 from mt4pump.query.connections import PeerConnection, QueuedRequest, RequestScheduler, ServedConnections
 from mt4pump.query.handlers import QuerySources, RequestHandler, error_reply
@@ -24,6 +24,7 @@ from mt4pump.query.limits import QueryOptions, Stopped
 from mt4pump.query.requests import FRAMES_LIMIT, Envelope, RequestError, parse_envelope
 from mt4pump.query.snapshots import Peer
 from mt4pump.security.zap import FAILURES_LIMIT, pause_s
+from mt4pump.settings import Settings
 
 POLL_MS = 200
 """How late, at most, an idle thread notices that it is to stop, or that a snapshot has expired."""
@@ -60,8 +61,10 @@ class QueryServer(Thread):
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
+        settings: Settings,
         options: QueryOptions,
         sources: QuerySources,
+        *,
         secure: Callable[[zmq.Socket[bytes]], None],
     ) -> None:
         super().__init__(name="query", daemon=True)
@@ -77,10 +80,16 @@ class QueryServer(Thread):
         self._scheduler = RequestScheduler(options)
         self._connections = ServedConnections(options, self._scheduler, fault_counters, self.counts)
         self.connections = self._connections.monitored
+        self.connections.limits = EndpointLimits(
+            settings.max_connections,
+            settings.max_connections_per_client,
+            burst_bytes=0,
+            by_address=settings.curve_secret_key is None,
+        )
         self._socket = context.socket(zmq.ROUTER)
         self._socket.copy_threshold = 0  # else a short last frame could not be tracked
         try:
-            _apply(self._socket, options)
+            _apply(self._socket, settings, options)
             secure(self._socket)
             self.connections.attach(self._socket)
             bind(self._socket, endpoint)
@@ -301,8 +310,8 @@ class QueryServer(Thread):
         return True
 
 
-def _apply(socket: zmq.Socket[bytes], options: QueryOptions) -> None:
-    apply(socket, options.transport)
+def _apply(socket: zmq.Socket[bytes], settings: Settings, options: QueryOptions) -> None:
+    apply(socket, settings)
     socket.setsockopt(zmq.SNDHWM, options.sndhwm)
     socket.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
     socket.setsockopt(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""The daemon's settings: the schema, its checks (`schema`, `validators`), and functions that return checked settings.
+"""The daemon's settings: `schema`, its checks (`validators`, `wire_faults`), functions that return checked settings.
 
 `mt4pump.process.settings` reads the sources, as it does for the consumers. The commands and the daemon import this; the
 client and the consumers do not.

@@ -13,10 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from mt4pump.errors import did_you_mean
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
-from mt4pump.process.endpoints import PORT_MAX, endpoint_host
+from mt4pump.process.endpoints import ANY_HOST, PORT_MAX, endpoint_host
 from mt4pump.process.values import LOOPBACK_NAMES, PathValue, none_or_text
-from mt4pump.publisher.binding import WILDCARDS
-from mt4pump.publisher.faults import wire_faults_of
+from mt4pump.settings.wire_faults import wire_faults_of
 from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX, zone_of
 from mt4pump.wire import KINDS, QUOTE
 
@@ -141,7 +140,7 @@ def collide(first: str, second: str) -> bool:
     if ANY_PORT & {port, other_port} or int(port) != int(other_port):
         return False
     hosts = {"127.0.0.1" if (host := str(endpoint_host(each))) in LOOPBACK_NAMES else host for each in (first, second)}
-    return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)
+    return len(hosts) == 1 or not hosts.isdisjoint(ANY_HOST)
 
 
 def fault(text: str) -> str:

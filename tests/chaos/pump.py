@@ -26,7 +26,7 @@ from mt4pump.mt4.record import Decoder
 from mt4pump.publisher import binding, publisher
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.settings import load
+from mt4pump.settings import Settings, load
 from mt4pump.simulator.server import Simulator
 from mt4pump.wiring import source_of
 
@@ -48,8 +48,8 @@ def small_buffers() -> None:
     """Have the publisher's sockets buffer little in the system, which would hide a tiny high-water mark."""
     apply = binding.apply
 
-    def applied(socket: zmq.Socket[bytes], options: publisher.SocketOptions) -> None:
-        apply(socket, options)
+    def applied(socket: zmq.Socket[bytes], settings: Settings) -> None:
+        apply(socket, settings)
         socket.setsockopt(zmq.SNDBUF, SMALL_BUFFER_BYTES)
 
     publisher.__dict__["apply"] = applied

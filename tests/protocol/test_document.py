@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mt4pump.protocol import contract, fields_of
-from mt4pump.publisher.binding import SocketOptions
 from mt4pump.publisher.descriptors import (
     BURST_BYTES,
     BYTES_PER_S,
@@ -28,6 +27,7 @@ from mt4pump.query.requests import REQUEST
 from mt4pump.query.server import SKIPPED_FRAME_BYTES, WIRE_SLACK
 from mt4pump.security.zap import HANDSHAKE_LIMIT_S
 from mt4pump.wire import KINDS, MESSAGE, PROTOCOL
+from tests.bus import wire_settings
 from tests.protocol.__main__ import main
 from tests.protocol.tables import DOCUMENT, TABLE, filled, table, write_tables
 
@@ -61,7 +61,8 @@ def test_it_names_its_version_and_every_change() -> None:
 
 
 def test_its_limits_are_those_of_the_code() -> None:
-    query, subscriptions, socket, limits = QueryOptions(), SubscriptionLimits(), SocketOptions(), EndpointLimits()
+    query, subscriptions = QueryOptions(), SubscriptionLimits()
+    settings, limits = wire_settings(), EndpointLimits()
     kib, mib = 1024, 1024 * 1024
     client_mib, total_mib = subscriptions.bytes_per_client // mib, subscriptions.bytes_total // mib
     expected = [
@@ -80,8 +81,8 @@ def test_its_limits_are_those_of_the_code() -> None:
         f"a message of more than {WIRE_SLACK * query.max_request_bytes // kib} KiB. Each frame",
         f"beyond those of a request counts {SKIPPED_FRAME_BYTES} bytes more",
         f"A subscription is at most {PREFIX_BYTES_MAX:,} bytes",
-        f"`max_connections` ({socket.max_connections:,}) connections",
-        f"`max_connections_per_client` ({socket.max_connections_per_client}) of one client",
+        f"`max_connections` ({settings.max_connections:,}) connections",
+        f"`max_connections_per_client` ({settings.max_connections_per_client}) of one client",
         f"A handshake takes at most {HANDSHAKE_LIMIT_S:g} s",
         f"at most {subscriptions.per_connection:,} subscriptions with {subscriptions.bytes_per_connection // kib} KiB",
         f"a client {subscriptions.per_client:,} with {client_mib} MiB",

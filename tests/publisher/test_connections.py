@@ -17,8 +17,8 @@ from mt4pump.libzmq_sockets import duplicate
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import fault_text, peer_of
-from mt4pump.publisher.publisher import Publisher, SocketOptions, log
-from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
+from mt4pump.publisher.publisher import Publisher, log
+from tests.bus import LIMIT_MS, context, subscriber, sync, until, wire_settings
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def fault_counters() -> FaultCounters:
 @pytest.fixture
 def publisher(fault_counters: FaultCounters) -> Iterator[Publisher]:
     with context() as own:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0), fault_counters=fault_counters)
+        made = Publisher(own, wire_settings(), fault_counters=fault_counters)
         yield made
         made.close()
 

@@ -1,4 +1,4 @@
-"""Faults of the wire: read from text, refused with a cure; a faulty socket does just what it counts.
+"""Faults of the wire: a faulty socket does just what it counts.
 
 Private access: the faults in force and the messages held back, because the subscription must be made without faults,
 and what is held back is not yet seen anywhere.
@@ -15,18 +15,13 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.publisher.faults import (
-    EXAMPLES,
-    FaultySocket,
-    WireFaultCounters,
-    WireFaults,
-    parse_wire_fault,
-    wire_faults_of,
-)
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.faults import FaultySocket, WireFaultCounters
+from mt4pump.publisher.publisher import Publisher
 from mt4pump.publisher.slow_readers import LARGE_BYTES
+from mt4pump.settings import Settings
+from mt4pump.settings.wire_faults import WireFaults
 from mt4pump.wire import FIRST
-from tests.bus import ANY_PORT, LIMIT_S, SYNC, context, receive, subscriber, until
+from tests.bus import LIMIT_S, SYNC, context, receive, subscriber, until, wire_settings
 
 END = b"end"
 BODY: bytes = msgpack.packb({"epoch": 1, "seq": 1, "ts": 1})
@@ -45,9 +40,9 @@ class Clock:
 class FaultyBus:
     """A `Publisher` of numbered topics on a `FaultySocket`, without faults yet; ``clock`` is what that believes."""
 
-    def __init__(self, own: zmq.Context[zmq.Socket[bytes]], options: SocketOptions) -> None:
+    def __init__(self, own: zmq.Context[zmq.Socket[bytes]], settings: Settings) -> None:
         self.tally, self.clock = WireFaultCounters(), Clock()
-        self.publisher = Publisher(own, ANY_PORT, options, socket_class=self._make_socket)
+        self.publisher = Publisher(own, settings, socket_class=self._make_socket)
 
     def _make_socket(self, own: zmq.Context[zmq.Socket[bytes]], kind: int) -> FaultySocket:
         self.socket = FaultySocket(own, kind, faults=WireFaults(), tally=self.tally, clock=self.clock)
@@ -69,7 +64,7 @@ def publishing(**faults: float) -> Iterator[tuple[FaultyBus, list[str]]]:
     """Give a bench, and the list that holds every received topic once the block has ended."""
     got: list[str] = []
     with context() as own:
-        made = FaultyBus(own, SocketOptions(linger_s=5))
+        made = FaultyBus(own, wire_settings(linger_s=5))
         socket = made.subscriber(own)
         made.socket.faults = WireFaults(**faults)
         yield made, got
@@ -149,7 +144,7 @@ def test_frames_sent_one_by_one_meet_the_faults_too() -> None:
 
 def test_what_is_held_at_the_end_is_sent_in_full() -> None:
     with context() as own:
-        made = FaultyBus(own, SocketOptions(linger_s=5))
+        made = FaultyBus(own, wire_settings(linger_s=5))
         socket = made.subscriber(own)
         made.socket.faults = WireFaults(slow_s=60)
         made.send(2)
@@ -162,7 +157,7 @@ def test_what_is_held_at_the_end_is_sent_in_full() -> None:
 def test_it_closes_though_the_context_ends_before_all_is_sent() -> None:
     """Else whoever ends the context waits for this socket for ever."""
     own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    made = FaultyBus(own, SocketOptions())
+    made = FaultyBus(own, wire_settings(linger_s=0.2))
     made.socket.faults = WireFaults(slow_s=60)
     made.send(2)
     ending = Thread(target=own.term, daemon=True)
@@ -200,7 +195,7 @@ def test_a_large_body_meets_the_faults_and_counts_until_it_is_sent() -> None:
 @pytest.mark.parametrize("slow_s", [0.0, 1e-9])
 def test_a_full_queue_loses_and_is_counted_as_with_any_socket(slow_s: float) -> None:
     with context() as own:
-        made = FaultyBus(own, SocketOptions(linger_s=0, sndhwm=1))
+        made = FaultyBus(own, wire_settings(sndhwm=1))
         reader = made.subscriber(own)  # never reads
         made.socket.faults = WireFaults(slow_s=slow_s)
 
@@ -214,68 +209,3 @@ def test_a_full_queue_loses_and_is_counted_as_with_any_socket(slow_s: float) -> 
         assert len(made.socket._held) <= 1  # noqa: SLF001
         made.publisher.close()
         reader.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("drop=1%", {"drop": 0.01}),
-        (" DUPLICATE = 0.5% ", {"duplicate": 0.005}),
-        ("restart=30s", {"restart_s": 30}),
-        ("restart=2m", {"restart_s": 120}),
-        ("mute=60s", {"mute_s": 60, "mute_length_s": 5}),
-        ("mute=4", {"mute_s": 4, "mute_length_s": 2}),
-        ("mute=60s:1500ms", {"mute_s": 60, "mute_length_s": 1.5}),
-        ("slow=200ms", {"slow_s": 0.2}),
-    ],
-)
-def test_a_fault_is_read_from_its_text(text: str, fault: dict[str, float]) -> None:
-    assert parse_wire_fault(text) == fault
-
-
-@pytest.mark.parametrize(
-    ("text", "cure"),
-    [
-        ("dorp=1%", "did you mean drop"),
-        ("explode=1", "drop=1%, duplicate=1%, restart=30s"),
-        ("drop", "cannot be read; write drop=1%: this share"),
-        ("drop=1", "is no share"),
-        ("drop=0%", "is no share"),
-        ("drop=101%", "is no share"),
-        ("drop=1.2.3%", "could not convert"),
-        ("drop=1%:5s", "cannot be read"),
-        ("restart=5%", "is a share, not a time"),
-        ("restart=10ms", "not from 1 to 86400 seconds"),
-        ("slow=61s", "not from 0.001 to 60 seconds"),
-        ("mute=5s:5s", "does not fit"),
-        ("mute=5s:0s", "does not fit"),
-        ("", "there is no wire fault ''"),
-    ],
-)
-def test_a_wrong_text_is_refused_with_what_to_write(text: str, cure: str) -> None:
-    with pytest.raises(ValueError, match=cure):
-        parse_wire_fault(text)
-
-
-def test_every_example_can_be_read() -> None:
-    assert all(parse_wire_fault(text) for text, _ in EXAMPLES.values())
-
-
-def test_all_together_and_none() -> None:
-    found = wire_faults_of(text for text, _ in EXAMPLES.values())
-    assert found == WireFaults(0.01, 0.01, 30, 60, 5, 0.2)
-    assert found.touch_messages
-    assert not wire_faults_of(["restart=30s"]).touch_messages
-    assert wire_faults_of([]) == WireFaults()
-
-
-def test_a_fault_is_named_once() -> None:
-    with pytest.raises(ValueError, match="wire fault drop is named twice"):
-        wire_faults_of(["drop=1%", "drop=2%"])
-
-
-def test_a_mute_wire_is_silent_at_its_times_and_no_other() -> None:
-    faults = wire_faults_of(["mute=10s:2s"])
-    silent = [elapsed_s for elapsed_s in range(35) if faults.is_mute(elapsed_s)]
-    assert silent == [10, 11, 20, 21, 30, 31]
-    assert not any(WireFaults().is_mute(elapsed_s) for elapsed_s in range(5))

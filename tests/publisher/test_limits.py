@@ -18,10 +18,11 @@ from mt4pump.publisher import slow_readers
 from mt4pump.publisher.capacity import DescriptorGuard, limit_connections
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import EndpointLimits
-from mt4pump.publisher.publisher import Publisher, SocketOptions, log
+from mt4pump.publisher.publisher import Publisher, log
 from mt4pump.publisher.subscriptions import SubscriptionLimits
 from mt4pump.security import PlainAuthenticator
-from tests.bus import ANY_PORT, LIMIT_S, context, subscriber, sync, until
+from mt4pump.settings import Settings
+from tests.bus import LIMIT_S, context, subscriber, sync, until, wire_settings
 
 GREETING = b"\xff" + bytes(8) + b"\x7f"
 NULL_3 = GREETING + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
@@ -33,12 +34,12 @@ class Served:
     """A publisher behind a plain authenticator, and an honest subscriber of ``quote.`` that must lose nothing."""
 
     def __init__(
-        self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], options: SocketOptions
+        self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], settings: Settings
     ) -> None:
         self.fault_counters = FaultCounters(log)
         self.authenticator = PlainAuthenticator(own, self.fault_counters)
         self.authenticator.start()
-        self.publisher = Publisher(own, ANY_PORT, options, self.authenticator, self.fault_counters)
+        self.publisher = Publisher(own, settings, self.authenticator, self.fault_counters)
         guarded = self.publisher.connections
         self.authenticator.add_guards(guarded.guard, wake_numbers=(guarded.wake_number,))
         self.port = int(self.publisher.endpoint.rpartition(":")[2])
@@ -89,9 +90,9 @@ def raw_link(port: int, ready: bytes = READY_XSUB, source: str = "127.0.0.1") ->
 
 @contextmanager
 def served(total: int = 1_000, per_client: int = 250) -> Iterator[Served]:
-    options = SocketOptions(linger_s=0, max_connections=total, max_connections_per_client=per_client)
+    settings = wire_settings(max_connections=total, max_connections_per_client=per_client)
     with context() as own, context() as other:
-        made = Served(own, other, options)
+        made = Served(own, other, settings)
         try:
             yield made
         finally:

@@ -16,14 +16,14 @@ import zmq
 from mt4pump.errors import BindError
 from mt4pump.publisher import publisher as publisher_module
 from mt4pump.publisher.binding import bind_failure
-from mt4pump.publisher.publisher import Publisher, SocketOptions
-from tests.bus import ANY_PORT, LIMIT_MS, Bus, bus, context, subscriber, sync, until
+from mt4pump.publisher.publisher import Publisher
+from tests.bus import ANY_PORT, LIMIT_MS, Bus, bus, context, subscriber, sync, until, wire_settings
 
 
 @pytest.fixture
 def publisher_port() -> Iterator[tuple[Publisher, int]]:
     with context() as own:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        made = Publisher(own, wire_settings())
         yield made, int(made.endpoint.rpartition(":")[2])
         made.close()
 
@@ -121,7 +121,7 @@ def test_who_pushes_a_message_upstream_loses_its_connection_and_nobody_else_does
 def test_a_frame_waits_until_it_is_known_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that come and go faster than they are counted cost nobody a connection."""
     with context() as own, context() as other:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        made = Publisher(own, wire_settings())
         read, answers = made.connections.read_events, [True, False]
         monkeypatch.setattr(made.connections, "read_events", lambda *limit: answers.pop(0) if answers else read(*limit))
         reader = subscriber(other, made.endpoint, b"quote.")
@@ -142,9 +142,17 @@ def test_the_endpoint_names_the_port_that_was_taken() -> None:
 
 
 def test_the_options_reach_the_socket() -> None:
-    options = SocketOptions(77, 1.5, 2.5, tcp_keepalive=True, tcp_keepalive_idle_s=9, ipv6=True, linger_s=0.3)
+    settings = wire_settings(
+        sndhwm=77,
+        zmtp_heartbeat_ivl_s=1.5,
+        zmtp_heartbeat_timeout_s=2.5,
+        tcp_keepalive=True,
+        tcp_keepalive_idle_s=9,
+        ipv6=True,
+        linger_s=0.3,
+    )
     with context() as own:
-        made = Publisher(own, ANY_PORT, options)
+        made = Publisher(own, settings)
         names = (
             "SNDHWM",
             "HEARTBEAT_IVL",
@@ -161,7 +169,7 @@ def test_the_options_reach_the_socket() -> None:
 
 def test_a_slow_subscriber_does_not_hold_up_the_publisher() -> None:
     with context() as own:
-        made = Publisher(own, ANY_PORT, SocketOptions(sndhwm=10, linger_s=0))
+        made = Publisher(own, wire_settings(sndhwm=10))
         stalled_reader = subscriber(own, made.endpoint, b"")
         sync(made, stalled_reader)
         for _ in range(20_000):
@@ -172,7 +180,7 @@ def test_a_slow_subscriber_does_not_hold_up_the_publisher() -> None:
 
 def test_closing_lets_queued_messages_go_out() -> None:
     with context() as own:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=5))
+        made = Publisher(own, wire_settings(linger_s=5))
         reader = subscriber(own, made.endpoint, b"last")
         sync(made, reader)
         made.send(b"last", b"word")
@@ -185,7 +193,7 @@ def test_closing_lets_queued_messages_go_out() -> None:
 def test_an_address_in_use_is_named_with_what_to_do() -> None:
     with bus() as first, context() as own:
         with pytest.raises(BindError) as caught:
-            Publisher(own, first.publisher.endpoint, SocketOptions())
+            Publisher(own, wire_settings(first.publisher.endpoint))
         text = str(caught.value)
         assert first.publisher.endpoint in text
         assert "is taken by" in text
@@ -215,7 +223,7 @@ def test_an_address_that_cannot_be_bound_is_named_with_the_reason(endpoint: str,
     if sys.platform == "win32" and "interface" in endpoint:
         pytest.skip("Windows has no names for interfaces")
     with context() as own, pytest.raises(BindError) as caught:
-        Publisher(own, endpoint, SocketOptions())
+        Publisher(own, wire_settings(endpoint))
     assert endpoint in str(caught.value)
     assert reason in str(caught.value)
 
@@ -223,7 +231,7 @@ def test_an_address_that_cannot_be_bound_is_named_with_the_reason(endpoint: str,
 def test_a_failed_bind_leaves_no_socket_behind() -> None:
     own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with pytest.raises(BindError):
-        Publisher(own, "nonsense", SocketOptions(linger_s=60))
+        Publisher(own, wire_settings("nonsense", linger_s=60))
     own.term()  # would wait for an open socket for ever
     assert own.closed
 
@@ -319,7 +327,7 @@ def test_a_subscriber_behind_many_short_connections_is_served(publisher_port: tu
 
 def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with context() as own, context() as other:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        made = Publisher(own, wire_settings())
         reader = subscriber(other, made.endpoint, b"quote.")
         assert made._socket.poll(LIMIT_MS)  # noqa: SLF001
         monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)  # one event per look

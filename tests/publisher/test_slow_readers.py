@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher
 from mt4pump.wire import FIRST
-from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, until
+from tests.bus import LIMIT_MS, context, subscriber, until, wire_settings
 from tests.cli.commands import environment
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -52,7 +52,7 @@ def await_topics(made: Publisher, *topics: bytes) -> None:
 @contextmanager
 def publishing(sndhwm: int) -> Iterator[tuple[Publisher, Context]]:
     with context() as own, context() as other:
-        made = Publisher(own, ANY_PORT, SocketOptions(sndhwm=sndhwm, linger_s=0))
+        made = Publisher(own, wire_settings(sndhwm=sndhwm))
         yield made, other
         made.close()
 

@@ -16,7 +16,7 @@ from mt4pump.journal import Journal
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
-from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
@@ -25,7 +25,7 @@ from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, ManagerSession, SessionStatus
 from mt4pump.settings import Settings
 from mt4pump.wire import KINDS, Encoder
-from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber, until
+from tests.bus import LIMIT_S, Message, receive, subscriber, until, wire_settings
 from tests.fake_manager import FakeManager
 
 EPOCH = 1_700_000_000_000
@@ -62,7 +62,7 @@ class RunningPump:
         self.manager = FakeManager()
         self.session = ManagerSession(self.manager, "one:443", 7)
         self.inbox = Inbox(self.limit)
-        self.publisher = Publisher(self.own, ANY_PORT, SocketOptions(linger_s=LIMIT_S))
+        self.publisher = Publisher(self.own, wire_settings(linger_s=LIMIT_S))
         self.fault_counters = FaultCounters(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.writer = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)

@@ -17,8 +17,9 @@ from mt4pump.query.handlers import QuerySources
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.server import QueryServer
 from mt4pump.security import EVERYTHING, Permissions
+from mt4pump.settings import Settings
 from mt4pump.wire import Body
-from tests.bus import ANY_PORT, LIMIT_S, context
+from tests.bus import ANY_PORT, LIMIT_S, context, wire_settings
 
 EPOCH, LOG, TS = 1_700_000_000_000, "log-of-the-tests", 1_700_000_000_000_000_000
 DESCRIPTION: Body = {"epoch": EPOCH, "log": LOG, "protocol": 1}
@@ -173,6 +174,7 @@ class Setup(NamedTuple):
     permissions: Callable[[str], Permissions] = lambda _user: EVERYTHING
     describe: Callable[[], Body] = lambda: dict(DESCRIPTION)
     secure: Callable[[zmq.Socket[bytes]], None] = lambda _socket: None
+    settings: Settings | None = None
 
 
 @contextmanager
@@ -181,7 +183,8 @@ def serving(setup: Setup = Setup()) -> Iterator[Endpoint]:  # noqa: B008 - immut
     with context() as own:
         pump = setup.pump or FakePump()
         sources = QuerySources(setup.permissions, pump.request, setup.reader, setup.describe)
-        server = QueryServer(own, ANY_PORT, setup.options, sources, setup.secure)
+        settings = setup.settings or wire_settings()
+        server = QueryServer(own, ANY_PORT, settings, setup.options, sources, secure=setup.secure)
         server.start()
         try:
             yield Endpoint(own, server, pump)

@@ -21,7 +21,7 @@ from mt4pump.query.server import QueryServer
 from mt4pump.security import EVERYTHING, Permissions
 from mt4pump.security.zap import FAILURES_LIMIT
 from mt4pump.wire import Body
-from tests.bus import ANY_PORT, LIMIT_S, context, until
+from tests.bus import ANY_PORT, LIMIT_S, context, until, wire_settings
 from tests.query.endpoint import (
     DESCRIPTION,
     EPOCH,
@@ -361,7 +361,7 @@ def test_a_server_that_never_ran_releases_its_address() -> None:
 def made(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> QueryServer:
     """Return a server that was not started."""
     sources = QuerySources(lambda _user: EVERYTHING, FakePump().request, None, dict)
-    return QueryServer(own, endpoint, QueryOptions(), sources, lambda _socket: None)
+    return QueryServer(own, endpoint, wire_settings(), QueryOptions(), sources, secure=lambda _socket: None)
 
 
 @pytest.mark.not_under_wine(

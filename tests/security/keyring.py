@@ -10,10 +10,10 @@ from pathlib import Path
 import zmq
 
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.publisher import Publisher, SocketOptions, log
+from mt4pump.publisher.publisher import Publisher, log
 from mt4pump.security import ZapAuthenticator
 from mt4pump.security.keys import KeyPair, new_pair
-from tests.bus import ANY_PORT, LIMIT_MS, context, until
+from tests.bus import LIMIT_MS, context, until, wire_settings
 
 Socket = zmq.Socket[bytes]
 END = b"heartbeat"
@@ -73,8 +73,7 @@ class SecuredPublisher:
             own, keys.secret, keys.clients, suffix=suffix, fault_counters=self.fault_counters
         )
         self.authenticator.start()
-        options = SocketOptions(linger_s=0.2)
-        self.publisher = Publisher(own, ANY_PORT, options, self.authenticator, self.fault_counters)
+        self.publisher = Publisher(own, wire_settings(linger_s=0.2), self.authenticator, self.fault_counters)
         self.suffix = suffix.encode()
 
     def subscriber(self, pair: KeyPair | None, *prefixes: bytes, server: str = "", kind: int = zmq.SUB) -> Socket:
