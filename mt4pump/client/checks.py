@@ -130,6 +130,12 @@ def check_heartbeat(body: Body) -> None:
         raise FrameError("a heartbeat has counters that are no numbers")
 
 
+def journal_count(body: Body, name: str) -> int | None:
+    """Return a counter of the journal in a checked heartbeat; None where it has none."""
+    count = (body.get("journal") or {}).get(name)
+    return count if is_count(count) else None
+
+
 def check_head(operation: str, head: Body) -> None:
     """Raise FrameError for the head of a reply to ``operation`` that lacks a field or has an impossible one."""
     name = f"the head of a reply to {operation}"

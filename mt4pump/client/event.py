@@ -7,7 +7,7 @@ send (personal data that its settings hold back, a newer or older version) reads
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Self, TypeVar, overload
 
@@ -210,7 +210,10 @@ class HeldEvents:
         self._events.append((frames, body))
         self._size_bytes += len(frames[1])
 
-    def remove_all(self) -> deque[tuple[Frames, Body]]:
-        """Remove and return all events."""
+    def remove(self, is_done: Callable[[Frames, Body], bool]) -> int:
+        """Remove the events for which ``is_done`` returns True, and return how many; it sees those that stay before."""
         events, self._events, self._size_bytes = self._events, deque(), 0
-        return events
+        for frames, body in events:
+            if not is_done(frames, body):
+                self.add(frames, body)
+        return len(events) - len(self)

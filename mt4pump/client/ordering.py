@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from mt4pump.client.checks import event_body, stored_body
 from mt4pump.client.event import (
@@ -45,10 +46,11 @@ class StreamOptions:
 class Ordering:
     """Delivers events in the order of their numbers.
 
-    ``out`` is for the user, ``gate`` decides what waits in ``held``. ``query_works``: the endpoint is not given up.
-    ``has_snapshot``: a snapshot gave the last number of every topic.
-
+    - ``out`` is for the user, ``held`` waits for an answer; ``gate`` says which kinds have to wait.
+    - ``epoch`` is the present run of the daemon, ``log`` its journal.
     - ``confirmed``: up to this offset in ``log`` everything was delivered or reported as lost; None: there is none yet.
+    - ``has_snapshot``: a snapshot gave the last number of every topic.
+    - ``query_works``: the query endpoint is not given up.
     - ``unopened``: the daemon's journal is not open yet. Durable events without an offset pass, those with one wait.
     - ``base_epoch``: of a snapshot made before the journal was opened, if ``confirmed`` is unknown for that reason.
     - ``lost_end``: the last offset of a journal that lost its end, and the epoch that uses later ones again.
@@ -210,34 +212,34 @@ class Ordering:
         self._release(lambda body: body.get("offset", offset) <= offset and body["ts"] <= ts)
         self.gate = ALL_WAIT
 
-    def release_unrecovered(self, epoch: int) -> None:
-        """Deliver the held events from before ``epoch``; what is missing is lost, as its journal is gone."""
+    def release_unrecovered(self, is_meant: Callable[[Body], bool]) -> None:
+        """Deliver the held events that are meant; what is missing before them is lost, as its journal is gone."""
         works, gate = self.query_works, self.gate
         self.query_works, self.gate = False, OPEN
-        self._release(lambda body: body["epoch"] < epoch)
+        self._release(is_meant)
         self.query_works, self.gate = works, gate
 
     def _release(self, is_meant: Callable[[Body], bool]) -> None:
         """Deliver the held events that are meant; one that closes the gate stays, and all behind it."""
-        for frames, body in self.held.remove_all():
+
+        def is_done(frames: Frames, body: Body) -> bool:
             topic = self.subscriptions.topic(frames[0])
-            if topic.wanted and not (is_meant(body) and self.accept(topic, frames, body)):
-                self.held.add(frames, body)
+            return not topic.wanted or (is_meant(body) and self.accept(topic, frames, body))
+
+        self.held.remove(is_done)
 
     def drop_held(self, is_kept: Callable[[Body], bool]) -> None:
         """Drop the held events that are not kept: those that only the next snapshot, or the journal, can place."""
-        for frames, body in self.held.remove_all():
-            if is_kept(body):
-                self.held.add(frames, body)
-            else:
-                self.counts["before_join"] += 1
+        self.counts["before_join"] += self.held.remove(lambda _frames, body: not is_kept(body))
 
     def close_for(self, gate: int) -> None:
         """Make at least those events wait that ``gate`` holds back."""
         self.gate = max(self.gate, gate)
 
     def enter_epoch(self, epoch: int) -> None:
-        """Go over to another run of the daemon."""
+        """Go over to another run of the daemon: its numbers begin at 1, unless it ran before this reader started."""
+        if self.epoch:
+            self.subscriptions.begin_run(epoch)
         self.epoch = epoch
 
     # ---- the journal ----
@@ -265,7 +267,7 @@ class Ordering:
         first, topics = self._lost_end_epoch, self.subscriptions.topics.values()
         delivered = (topic.offset for topic in topics if first <= topic.epoch < epoch)
         held = (body.get("offset", 0) for _, body in self.held if first <= body["epoch"] < epoch)
-        return max(max(delivered, default=0), max(held, default=0))
+        return max(chain(delivered, held), default=0)
 
     def record_asked(self) -> None:
         """Record which events without an offset wait when the journal is asked: no offset shows it later."""
@@ -283,7 +285,7 @@ class Ordering:
         """Go on in a journal that lost all behind ``offset``; what it still has, and what waits, comes first."""
         self._lost_end_epoch = self.epoch
         if not self.has_journal or self.confirmed is None or self.confirmed >= offset:
-            self.release_unrecovered(self.epoch)
+            self.release_unrecovered(lambda body: body["epoch"] < self.epoch)
             self.switch_log(self.log, offset, text)
             return
         self.out.append(Notice(NOT_WHOLE, text))
@@ -292,12 +294,11 @@ class Ordering:
         self.lost_end = offset, self.epoch
         self.out.append(Checkpoint(self.log, self.confirmed, offset))
 
-    def _pass_lost_end(self) -> None:
-        """Deliver the held events that the journal lost: it has no more events of earlier runs."""
-        if self.lost_end is not None:
-            (end, epoch), self.lost_end = self.lost_end, None
-            self.release_unrecovered(epoch)
-            self.out.append(Checkpoint(self.log, self.confirmed or 0, end))
+    def _pass_lost_end(self, end: int, epoch: int) -> None:
+        """Deliver the held events that the journal lost: it has no more events of runs before ``epoch``."""
+        self.lost_end = None
+        self.release_unrecovered(lambda body: body["epoch"] < epoch)
+        self.out.append(Checkpoint(self.log, self.confirmed or 0, end))
 
     def handle_replayed(self, page: Reply) -> None:
         """Deliver one page out of the journal; report as lost what later events of its topic have passed.
@@ -312,7 +313,7 @@ class Ordering:
             if epoch > self.epoch and offset <= highest:
                 raise QueryError("restarted", "the daemon was restarted with a journal that had lost its end")
             if self.lost_end is not None and epoch >= self.lost_end[1]:
-                self._pass_lost_end()
+                self._pass_lost_end(*self.lost_end)
             if not topic.wanted:
                 continue
             if self._is_repeat(topic, epoch, seq, offset):
@@ -324,8 +325,7 @@ class Ordering:
                     self.report_lost(topic, missing, "the journal does not have them")
             self.deliver(topic, frames, body, HEALED)
         for topic, count in (+self._late).items():
-            reason = "the journal was asked too late, when later ones had been handed over"
-            self.report_lost(topic, count, reason)
+            self.report_lost(topic, count, "the journal was asked too late, when later ones had been handed over")
         self._late.clear()
 
     def restore_ahead(self, ahead: Mapping[str, int]) -> None:
@@ -358,7 +358,7 @@ class Ordering:
     def confirm(self, offset: int) -> None:
         """Record that every durable event up to ``offset`` was delivered, or reported as lost."""
         if self.lost_end is not None and offset >= self.lost_end[0]:
-            self._pass_lost_end()
+            self._pass_lost_end(*self.lost_end)
         if self.confirmed is None or offset > self.confirmed:
             self.confirmed = offset
             self.out.append(Checkpoint(self.log, offset))

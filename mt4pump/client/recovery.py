@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from mt4pump.client.checks import check_head, is_count
+from mt4pump.client.checks import check_head, journal_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
@@ -18,9 +18,10 @@ RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
 
 
 class Recovery:
-    """Runs one job at a time. ``ask`` is the open request, ``number`` counts them: a reply to an older one is ignored.
+    """Runs one job of its ``steps`` at a time: a few requests, each after the reply to the one before.
 
-    It gives up on an endpoint that does not answer: then no event waits any more, until a job is finished.
+    ``ask`` is the open request, ``number`` counts them: a reply to an older one is ignored. It gives up on an endpoint
+    that does not answer: then no event waits any more, until a job is finished.
     """
 
     def __init__(self, ordering: Ordering, options: StreamOptions, resume: Position | None) -> None:
@@ -33,9 +34,6 @@ class Recovery:
         self._is_unproven = False
         self._last_held: Body | None = None  # the last event that waited when events became unproven
         self._has_heartbeat = False
-        self._unstored = (0, 0)
-        self._last_seqs_wanted = self._unstored_wanted = False
-        self._last_seqs_allowed = True
         self._replay_needed_to = self._complete_to = 0
         self._complete_log: str | None = None  # that `_complete_to` counts in
         self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
@@ -126,26 +124,24 @@ class Recovery:
         else:
             self._ordering.subscriptions.forget_baseline()
 
-    def enter_epoch(self, epoch: int) -> None:
-        """Go over to another run of the daemon."""
-        ordering, is_restart = self._ordering, self._ordering.epoch > 0
+    def follow_restart(self, epoch: int) -> None:
+        """Go over to another run of the daemon; drop what was asked of the one that ended."""
+        ordering, steps = self._ordering, self.steps
+        if epoch < ordering.epoch and steps.joined:  # the daemon's folder was deleted, and its journal with it
+            ordering.release_unrecovered(lambda body: body["epoch"] != epoch)
         ordering.enter_epoch(epoch)
-        self.steps.enter_epoch(is_restart=is_restart)
-        if not is_restart:
-            return
-        if self.steps.heartbeat[0] is not None:  # a run without a journal ends no journal
+        steps.follow_restart()
+        if steps.heartbeat[0] is not None:  # a run without a journal ends no journal
             self._last_of_run = self._complete_log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
-
-    def follow_restart(self) -> None:
-        """Drop what was asked of the run of the daemon that ended."""
-        self._ordering.subscriptions.begin_run(self._ordering.epoch)  # every topic of the new epoch starts from 1
-        if not self.steps.joined:
-            self._job = self.ask = None
-            is_resumed = self.steps.resume is not None
-            self._ordering.drop_held(lambda body: is_resumed and "offset" in body)  # the next snapshot is later
+        self.mark_unproven()
+        if not steps.joined:
+            self._drop_job()
+            # The next snapshot is later than these. Only the journal can bring them, and of larger epochs it is gone.
+            is_resumed = steps.resume is not None
+            ordering.drop_held(lambda body: is_resumed and "offset" in body and body["epoch"] <= epoch)
 
     @property
     def _old_end(self) -> int:
@@ -160,7 +156,7 @@ class Recovery:
         """
         if 0 < offset <= self._old_end and self.steps.joined and self._needs_journal and not self.steps.reused:
             self.steps.set_reused(offset)
-            self._job = self.ask = None
+            self._drop_job()
             self._ordering.set_log(UNOPENED, needed=True)
 
     def compare_log(self, body: Body) -> bool:
@@ -175,7 +171,7 @@ class Recovery:
         self._ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
             self._retry_at_s = self._now_s
-        return self._follows_other_log(log, max(0, offset - (_journal_count(body, "stored") or 0))) or was_opened
+        return self._follows_other_log(log, max(0, offset - (journal_count(body, "stored") or 0))) or was_opened
 
     def _follows_other_log(self, log: str | None, begin: int) -> bool:
         """Go over to another journal, or to one that lost its end; ``begin`` is where this run went on in it."""
@@ -192,24 +188,25 @@ class Recovery:
 
     def _switch_log(self, log: str | None, begin: int) -> None:
         """Continue in ``log``; what was asked and known of the journal before is dropped."""
-        ordering = self._ordering
-        text = ""
-        if log == ordering.log:
-            begin = min(begin, self.steps.reused - 1) if self.steps.reused else begin
-            text = f"the journal ended at {begin}, not at {self._old_end} as it was: offsets are used again"
-        else:
+        ordering, reused = self._ordering, self.steps.reused
+        lost_end = log == ordering.log
+        if not lost_end:
             begin = 0
+        elif reused:
+            begin = min(begin, reused - 1)
+        text = f"the journal ended at {begin}, not at {self._old_end} as it was: offsets are used again"
         self._last_of_run = (None, 0)
         self._complete_to = self._replay_needed_to = begin
         self._complete_log = log
-        self._last_seqs_wanted = True
-        self._job = self.ask = None
+        self.steps.last_seqs.request()
+        self._drop_job()
         self.steps.set_reused(0)
-        if text:
+        if lost_end:
             ordering.follow_lost_end(begin, text)
-        else:
-            ordering.release_unrecovered(ordering.epoch if self.steps.joined else 0)
-            ordering.switch_log(log, 0, OTHER_LOG)
+            return
+        if self.steps.joined:
+            ordering.release_unrecovered(lambda body: body["epoch"] < ordering.epoch)
+        ordering.switch_log(log, 0, OTHER_LOG)
 
     def _handle_other_log(self, error: OtherLogError) -> None:
         """Handle a page of a journal that no heartbeat has named yet.
@@ -221,7 +218,7 @@ class Recovery:
         epoch = error.head.get("epoch") or ordering.epoch
         code = "restarted" if epoch > ordering.epoch else error.code
         if epoch > ordering.epoch and self.steps.joined and ordering.held.is_full:
-            ordering.release_unrecovered(epoch)
+            ordering.release_unrecovered(lambda body: body["epoch"] < epoch)
             ordering.open_gate()
         elif log and epoch == ordering.epoch and ordering.held.is_full:
             self._switch_log(log, error.head["last"])
@@ -231,10 +228,7 @@ class Recovery:
         """Record up to which offset the journal must be replayed, and up to which the stream is then complete."""
         ordering = self._ordering
         self._has_heartbeat = True
-        self._last_seqs_wanted = self._last_seqs_wanted or not clean
-        unstored = (ordering.epoch, _journal_count(body, "unstored") or 0)  # of these only their numbers show a loss
-        self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
-        self._unstored = unstored
+        self.steps.last_seqs.handle_heartbeat(body, clean=clean)
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
             self._complete_to, self._complete_log = body.get("offset") or 0, body.get("log")
             if not clean:
@@ -242,7 +236,7 @@ class Recovery:
             elif not (self._options.query and self._options.heal):
                 self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
             if ordering.confirmed is None and (ordering.has_snapshot or not self._options.query):
-                ordering.confirm_first(self._complete_to, _journal_count(body, "stored"))
+                ordering.confirm_first(self._complete_to, journal_count(body, "stored"))
         if self._job is None:
             self._is_unproven = False
         self.plan()
@@ -303,14 +297,11 @@ class Recovery:
         confirmed = ordering.confirmed
         if is_of_log and ordering.gate == OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
             ordering.confirm(self._complete_to)
-        self.steps.report_lost_ends()
-        is_due = self._last_seqs_wanted and ordering.has_snapshot and self._now_s >= self._retry_at_s
-        if is_due and self.steps.last_seqs is None:  # those known but not compared yet may be of more topics
-            wanted = ordering.subscriptions
-            prefixes = wanted.prefixes() if self._unstored_wanted else wanted.unstored_prefixes()
-            self._last_seqs_wanted = self._unstored_wanted = False
-            if prefixes and self._last_seqs_allowed:
-                self._start(self.steps.find_last_seqs(prefixes), opens_gate=False)
+        last_seqs = self.steps.last_seqs
+        last_seqs.report_losses()
+        is_due = ordering.has_snapshot and self._now_s >= self._retry_at_s
+        if is_due and (job := last_seqs.next_job()):
+            self._start(job, opens_gate=False)
 
     def _end_of_held(self) -> int | None:
         """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
@@ -331,13 +322,16 @@ class Recovery:
         except StopIteration:
             self._finish()
 
+    def _drop_job(self) -> None:
+        self._job = self.ask = None
+
     def _send(self, ask: Ask) -> None:
         self.number += 1
         self._ordering.counts["queries"] += 1
         self.ask = ask
 
     def _finish(self) -> None:
-        self._job = self.ask = None
+        self._drop_job()
         self._is_failing = False
         self._ordering.set_query(works=True)
         self._record_progress()
@@ -355,12 +349,12 @@ class Recovery:
                 ordering.open_gate()
             else:
                 ordering.drop_held(lambda _body: False)
-        self._job = self.ask = None
+        self._drop_job()
         if code == "forbidden" and not self._opens_gate:
-            self._last_seqs_allowed = False  # these keys receive only what is stored
+            self.steps.last_seqs.forbid()
             return
         if not self._opens_gate and code not in FOR_GOOD:
-            self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it asked for again
+            self.steps.last_seqs.request(all_topics=True)  # nothing else would have it asked for again
         ordering.counts["query_failures"] += 1
         self._report_failing(code, f"a query failed: {text}")
         self._retry_at_s = self._now_s + self._retry_s
@@ -391,10 +385,3 @@ class Recovery:
             ordering.out.append(Notice(NOT_WHOLE, text))
         self.steps.go_live()
         ordering.open_gate()
-
-
-def _journal_count(body: Body, name: str) -> int | None:
-    """Return a counter of the journal in a heartbeat; None where it has none."""
-    journal = body.get("journal")
-    count = journal.get(name) if isinstance(journal, dict) else None
-    return count if is_count(count) else None

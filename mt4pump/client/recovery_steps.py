@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from mt4pump.client.checks import event_body
+from mt4pump.client.checks import event_body, journal_count
 from mt4pump.client.event import NOT_WHOLE, RECOVERED, SNAPSHOT, Frames, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
 from mt4pump.client.position import Position
 from mt4pump.client.query import PAGE_LIMIT, Ask, QueryError, QueryJob, ReplayPages, Reply, further_pages
-from mt4pump.client.topic_state import LastSeqs
 from mt4pump.wire import Body
 
 OTHER_LOG = "the daemon has another journal now: what the old one had more cannot be asked for"
@@ -29,13 +28,12 @@ class OtherLogError(QueryError):
 
 
 class RecoverySteps:
-    """Makes the jobs, and owns what they change beside the `Ordering`.
+    """Makes the jobs, and has what they change beside the `Ordering`.
 
     ``joined``: events flow. ``discard``: events are dropped, as the snapshot will be later. ``added`` are topics that
     still need their snapshot. ``pages`` counts delivered pages of the journal. ``heartbeat`` is the log and the offset
     that the last heartbeat named. ``is_kinds_stale``: the daemon was restarted, and may store other kinds. ``reused``
     is an offset that two runs of the daemon used: until a heartbeat names the log, it may be another one; else 0.
-    ``last_seqs`` are last numbers that were asked for and not compared yet.
     """
 
     def __init__(self, ordering: Ordering, *, snapshot: bool, resume: Position | None, query: bool) -> None:
@@ -47,7 +45,7 @@ class RecoverySteps:
         self.heartbeat: tuple[str | None, int] = (None, 0)
         self.is_kinds_stale = False
         self.reused = 0
-        self.last_seqs: LastSeqs | None = None
+        self.last_seqs = LastSeqs(ordering)
         self._ordering = ordering
         self._snapshot = snapshot
 
@@ -61,10 +59,10 @@ class RecoverySteps:
         gone = set(names)
         self.added = [name for name in self.added if name not in gone]
 
-    def enter_epoch(self, *, is_restart: bool) -> None:
-        """Forget what was asked of the run before."""
-        self.last_seqs = None
-        self.is_kinds_stale = self.is_kinds_stale or is_restart
+    def follow_restart(self) -> None:
+        """Forget what was asked of the run of the daemon that ended."""
+        self.last_seqs.drop()
+        self.is_kinds_stale = True
 
     def set_heartbeat(self, log: str | None, offset: int) -> None:
         """Set the log and the offset that the last heartbeat named."""
@@ -149,46 +147,6 @@ class RecoverySteps:
         """Find out whether the endpoint answers again."""
         yield from self.describe()
 
-    def find_last_seqs(self, prefixes: list[bytes]) -> QueryJob:
-        """Get the last numbers of topics whose losses the journal cannot show; `report_lost_ends` compares them."""
-        asked: Body = {"topics": prefixes, "values": True}
-        page = yield Ask("snapshot", asked)
-        snapshot = page.head
-        seqs: dict[bytes, int] = {}
-        rows: dict[bytes, Frames] = {}
-
-        def add(page: Reply) -> None:
-            seqs.update((topic.encode(), seq) for topic, seq in page.head["seqs"].items())
-            rows.update((frames[0], frames) for frames in page.pairs())
-
-        yield from further_pages(page, asked, add)
-        if snapshot["epoch"] == self._ordering.epoch:
-            self.last_seqs = LastSeqs(snapshot["epoch"], snapshot["ts"], snapshot["offset"], seqs, rows)
-
-    def handle_heartbeat(self, epoch: int, ts: int) -> None:
-        """Record that everything that was published before ``ts`` was received, or lost."""
-        last = self.last_seqs
-        if last is not None and epoch == last.epoch and ts > last.ts:
-            last.is_complete = True
-
-    def report_lost_ends(self) -> None:
-        """Report what was lost at the end of topics in which nothing came since."""
-        last, ordering = self.last_seqs, self._ordering
-        if last is None or not last.is_complete or (ordering.has_journal and (ordering.confirmed or 0) < last.offset):
-            return  # what the journal has must come first
-        self.last_seqs = None
-        for wire, seq in last.seqs.items():
-            topic = ordering.subscriptions.topic(wire)
-            missing = seq - ordering.last_seq(topic, last.epoch, seq + 1) if topic.wanted and topic.rank else 0
-            if missing <= 0:
-                continue
-            ordering.counts["gaps"] += 1
-            ordering.report_lost(topic, missing)
-            topic.pass_to(last.epoch, seq)
-            if wire in last.rows and not topic.durable:
-                frames = last.rows[wire]
-                ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
-
     def _apply_snapshot(self, page: Reply, asked: Body, *, is_first: bool) -> QueryJob:
         """Apply the snapshot whose first page is ``page`` page by page."""
         snapshot, apply = page.head, self._ordering.apply_snapshot
@@ -253,13 +211,94 @@ class RecoverySteps:
     def _restart_position(self, log: str, offset: int, text: str) -> None:
         """Go on after ``offset`` instead of the position, which must not come back when this join is tried again."""
         ordering = self._ordering
-        ordering.drop_held(lambda body: body["epoch"] >= ordering.epoch)  # the journal has the older ones, or lost them
+        ordering.drop_held(lambda body: body["epoch"] == ordering.epoch)  # the journal has the older ones, or lost them
         ordering.switch_log(log, offset, text)
         self.resume = Position(log, offset)
 
     def _check_epoch(self, head: Body) -> None:
         if head.get("epoch") != self._ordering.epoch:
             raise QueryError("restarted", "the daemon was restarted meanwhile")
+
+
+class LastSeqs:
+    """Finds losses after which nothing came: compares the last numbers of topics, out of a snapshot, with ours.
+
+    Of topics whose kind is stored the journal shows these, so they are asked for only when the daemon could not store
+    an event. ``forbid``: the keys do not allow it, as they receive only what is stored.
+    """
+
+    def __init__(self, ordering: Ordering) -> None:
+        self._ordering = ordering
+        self._is_requested = self._is_of_all = False
+        self._is_allowed = True
+        self._unstored = (0, 0)
+        self._head: Body = {}  # of the snapshot that was not compared yet; empty: there is none
+        self._seqs: dict[bytes, int] = {}
+        self._rows: dict[bytes, Frames] = {}
+        self._is_complete = False  # every event from before the snapshot was received, or is lost
+
+    def request(self, *, all_topics: bool = False) -> None:
+        """Have the next job ask for last numbers; ``all_topics``: also of the kinds that are stored."""
+        self._is_requested = True
+        self._is_of_all = self._is_of_all or all_topics
+
+    def forbid(self) -> None:
+        """Make no more jobs."""
+        self._is_allowed = False
+
+    def drop(self) -> None:
+        """Drop the numbers of a run of the daemon that ended."""
+        self._head = {}
+
+    def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
+        """Handle a heartbeat: everything that was published before it was received, or is lost."""
+        self._is_requested = self._is_requested or not clean
+        unstored = body["epoch"], journal_count(body, "unstored") or 0
+        self._is_of_all = self._is_of_all or unstored != self._unstored or not body.get("durable")
+        self._unstored = unstored
+        if self._head and body["epoch"] == self._head["epoch"] and body["ts"] > self._head["ts"]:
+            self._is_complete = True
+
+    def next_job(self) -> QueryJob | None:
+        """Return the job that asks for last numbers, None if there is nothing to ask."""
+        if self._head or not self._is_requested:  # those that were not compared yet may be of more topics
+            return None
+        topics = self._ordering.subscriptions
+        prefixes = topics.prefixes() if self._is_of_all else topics.unstored_prefixes()
+        self._is_requested = self._is_of_all = False
+        return self._ask(prefixes) if prefixes and self._is_allowed else None
+
+    def _ask(self, prefixes: list[bytes]) -> QueryJob:
+        asked: Body = {"topics": prefixes, "values": True}
+        page = yield Ask("snapshot", asked)
+        head = page.head
+        self._seqs, self._rows = {}, {}
+
+        def add(page: Reply) -> None:
+            self._seqs.update((topic.encode(), seq) for topic, seq in page.head["seqs"].items())
+            self._rows.update((frames[0], frames) for frames in page.pairs())
+
+        yield from further_pages(page, asked, add)
+        if head["epoch"] == self._ordering.epoch:
+            self._head, self._is_complete = head, False
+
+    def report_losses(self) -> None:
+        """Report what was lost at the end of topics in which nothing came since."""
+        head, ordering = self._head, self._ordering
+        if not head or not self._is_complete or (ordering.has_journal and (ordering.confirmed or 0) < head["offset"]):
+            return  # what the journal has must come first
+        self._head = {}
+        for wire, seq in self._seqs.items():
+            topic = ordering.subscriptions.topic(wire)
+            missing = seq - ordering.last_seq(topic, head["epoch"], seq + 1) if topic.wanted and topic.rank else 0
+            if missing <= 0:
+                continue
+            ordering.counts["gaps"] += 1
+            ordering.report_lost(topic, missing)
+            topic.pass_to(head["epoch"], seq)
+            if wire in self._rows and not topic.durable:
+                frames = self._rows[wire]
+                ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
 
 
 def _why_not_whole(after: int, head: Body) -> str:

@@ -1,7 +1,15 @@
 """The pure core of a subscriber: decides what to deliver, what is missing, and what to ask. No socket, clock or thread.
 
-Messages, replies and times go in; ``out`` (events, notices, `Checkpoint`) and ``recovery.ask`` come out. A `Stream`
-receives, its `Ordering` delivers, its `Recovery` asks. Three rules give each durable event exactly once and in order:
+Messages, replies and times go in; ``out`` (events, notices, `Checkpoint`) and ``recovery.ask`` come out. Each part
+alone changes what it has; the others call its methods:
+
+- `Stream` passes each message to the parts that it concerns, and counts malformed ones.
+- `HeartbeatMonitor` has the last heartbeat: whether it proves that nothing was lost, whether daemon and feed live.
+- `Ordering` has the last number of each topic (`TopicState`), the held events, and the *confirmed* offset. It delivers.
+- `Recovery` has the open request and the time of the next one. It decides what to ask when, and when to give up.
+- `RecoverySteps` has how far the reader has joined the stream. It makes the requests, and passes the replies on.
+
+Three rules give each durable event exactly once and in order:
 
 - Within a topic, events are delivered in order of their numbers, or not at all: one that came late is dropped by its
   number alone, so nothing needs to be remembered about single events.
@@ -31,7 +39,10 @@ MALFORMED_INTERVAL_S = 60.0
 
 
 class Stream:
-    """See the module. ``out`` is what is to be handed to the user, who takes it out; ``counts`` are the counters."""
+    """Passes messages, replies and times to its parts (see the module). The user takes the items out of ``out``.
+
+    ``backlog``: how many items wait for the user elsewhere, and the ``ts`` of the first event of them (0: none).
+    """
 
     def __init__(
         self,
@@ -46,7 +57,6 @@ class Stream:
         self.out = self.ordering.out
         self.counts = self.ordering.counts
         self.backlog = (0, 0)
-        """How many items wait for the user, and the ``ts`` of the first event of them (0: there is none)."""
         self._subscriptions = subscriptions
         self._resubscribe = True
         self._connections = 0
@@ -171,7 +181,6 @@ class Stream:
         self.out.extend(self.monitor.changes(self._now_ns, *self.backlog))
         if self.recovery.compare_log(body):
             is_clean = False
-        self.recovery.steps.handle_heartbeat(epoch, body["ts"])
         topic = self._subscriptions.topic(frames[0])
         if topic.wanted:
             self.out.append(topic.event_class(topic, body, frames))
@@ -179,8 +188,8 @@ class Stream:
         self.recovery.handle_heartbeat(body, clean=is_clean)
 
     def _enter_epoch(self, epoch: int) -> None:
-        is_first = not self.ordering.epoch
-        self.recovery.enter_epoch(epoch)
-        if not is_first:
-            self._mark_unproven()
-            self.recovery.follow_restart()
+        if not self.ordering.epoch:
+            self.ordering.enter_epoch(epoch)
+        else:
+            self.monitor.mark_unproven()
+            self.recovery.follow_restart(epoch)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
-from mt4pump.client.event import Event, Frames, TopicName
+from mt4pump.client.event import Event, TopicName
 from mt4pump.client.events import CLASSES, Quote
 from mt4pump.errors import ClientError
 from mt4pump.wire import HEARTBEAT, KINDS, WILDCARDS, right_form
@@ -75,18 +74,6 @@ class TopicState(TopicName):
         """Set whether its events are stored; a heartbeat has rank 0 and never passes the gate."""
         self.durable = durable
         self.rank = 0 if self.kind == HEARTBEAT.name else 1 if durable else 2
-
-
-@dataclass(slots=True)
-class LastSeqs:
-    """Last numbers of topics at a snapshot. ``is_complete``: every event from before the snapshot was received."""
-
-    epoch: int
-    ts: int
-    offset: int
-    seqs: dict[bytes, int]
-    rows: dict[bytes, Frames]
-    is_complete: bool = False
 
 
 class LastQuotes(dict[str, Quote]):

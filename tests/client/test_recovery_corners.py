@@ -88,6 +88,14 @@ def test_a_position_is_not_compared_with_the_journal_of_a_run_whose_heartbeat_is
     assert len(harness.notices("not_whole")) == 1
 
 
+def stored(*topics: str) -> DaemonModel:
+    """Return a model in whose journal these came first."""
+    model = DaemonModel()
+    for topic in topics:
+        model.event(topic)
+    return model
+
+
 def full(model: DaemonModel | None = None) -> Harness:
     return Harness("trade.*", model=model, options=StreamOptions(hold_limit=2, heal_timeout_s=1e9))
 
@@ -294,3 +302,59 @@ def test_losses_in_a_run_with_a_smaller_epoch_are_seen_recovered_and_reported() 
         *(("trade.1", number) for number in (1, 2, 3)),
     ]
     assert harness.notices("lost") == [("lost", "quote.EURUSD", 1)]
+
+
+def begin_run_in_a_new_folder(harness: Harness) -> None:
+    """Begin a run with a smaller epoch: the daemon's folder was deleted, and its clock is right again."""
+    harness.model.restart(log="log-2")
+    harness.model.epoch = 500
+
+
+def test_what_waits_when_a_run_with_a_smaller_epoch_begins_comes_before_it_and_does_not_hide_its_losses() -> None:
+    harness = Harness("trade.*").live()
+    model = harness.model
+    harness.receive(model.event("trade.1"), model.event("trade.1"))
+    harness.answering = False
+    model.event("trade.1")  # lost, and its journal with it
+    harness.receive(model.event("trade.1"))
+    begin_run_in_a_new_folder(harness)
+    harness.receive(model.heartbeat())
+    harness.answering = True
+    harness.wait(60)
+    harness.go_live()
+    assert harness.events() == [("trade.1", number) for number in (1, 2, 4)]
+    assert harness.notices("lost") == [("lost", "trade.1", 1)]
+    model.event("trade.1")
+    repeated = model.event("trade.1")
+    harness.receive(repeated, repeated)
+    model.stored = False
+    model.event("trade.1")
+    model.stored = True
+    harness.receive(model.event("trade.1"), model.heartbeat())
+    assert harness.events()[3:] == [("trade.1", number) for number in (1, 2, 4)]
+    assert harness.notices("lost") == [("lost", "trade.1", 1)] * 2
+    assert harness.tracker.position(with_current=True) == Position("log-2", 3)
+
+
+@pytest.mark.parametrize("position", [Position("log-1", 1), Position(None, 1)], ids=["log", "any log"])
+def test_a_run_with_a_smaller_epoch_that_begins_during_a_join_hides_no_loss_of_its_own(position: Position) -> None:
+    harness = Harness("trade.*", model=stored("trade.2"), resume=position)
+    model = harness.model
+    harness.answering = False
+    harness.receive(model.heartbeat())
+    while harness.ask().op != "snapshot":
+        harness.answer()
+    harness.receive(model.event("trade.1"), model.event("trade.1"))
+    assert len(harness.stream.ordering.held) == 2
+    begin_run_in_a_new_folder(harness)
+    harness.receive(model.event("trade.1"), model.heartbeat())
+    harness.answering = True
+    harness.wait(60)
+    harness.go_live()
+    harness.items.clear()
+    model.stored = False
+    model.event("trade.1")
+    model.stored = True
+    harness.receive(model.event("trade.1"), model.heartbeat())
+    assert harness.events() == [("trade.1", 3)]
+    assert harness.notices("lost") == [("lost", "trade.1", 1)]
