@@ -78,7 +78,7 @@ def sync(publisher: Publisher, socket: zmq.Socket[bytes], limit_s: float = LIMIT
     socket.setsockopt(zmq.SUBSCRIBE, SYNC)  # the last one sent: once it is known, those before it are
     deadline_s = time.monotonic() + limit_s
     while not socket.poll(1):
-        assert time.monotonic() < deadline_s, "subscriber never heard the publisher"
+        assert time.monotonic() < deadline_s, "the subscriber received nothing"
         publisher.read_subscriptions()
         if publisher.subscriptions.has_subscriber(SYNC):
             publisher.send(SYNC, b"")

@@ -1,6 +1,7 @@
 """``python -m tests.collector ENDPOINT TOPIC COUNT``: a plain pyzmq SUB in a process of its own.
 
-Imports nothing of ours. Prints ``ready`` when it hears the daemon, then one JSON line per message until COUNT came.
+Imports nothing of ours. Prints ``ready`` when it receives from the daemon, then one JSON line per message until COUNT
+came.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from tests.quick import is_slow
 pytest_plugins = ["tests.vendor.fixtures"]
 REQUIRE_ALL = "REQUIRE_ALL_TESTS"
 
-settings.register_profile("default", deadline=None)  # no test judges the machine
+settings.register_profile("default", deadline=None)  # no test fails for a slow machine
 settings.load_profile("default")
 settings.register_profile(
     "gate", derandomize=True, deadline=None
-)  # it judges a change: what is found by chance is found elsewhere
+)  # it checks a change: what only chance finds is found elsewhere
 if os.environ.get(REQUIRE_ALL):
     settings.load_profile("gate")
 
@@ -33,7 +33,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C, which a shell's background job ignores, as would every program that a test starts from there."""
+    """Handle Ctrl-C, which a shell's background job ignores, as would every program that a test starts from there."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -67,7 +67,7 @@ class Running:
 
 @contextmanager
 def running(folder: Path, *prefixes: bytes, **flags: object) -> Iterator[Running]:
-    """Run a daemon with these settings; give it once the subscriber hears it, and stop it at the end."""
+    """Run a daemon with these settings; give it once the subscriber receives from it, and stop it at the end."""
     usual = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder}
     paces = {"heartbeat_interval_s": 0.1, "linger_s": LIMIT_S}  # as long as the last words may take on a busy machine
     given = {**usual, **paces, **flags}

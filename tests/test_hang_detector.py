@@ -77,11 +77,11 @@ def test_where_it_hangs_is_in_the_error_and_its_stack_is_logged(caplog: pytest.L
 
     thread = Thread(target=wait_here, name="waiter")
     thread.start()
-    standstill = HangDetector(1e-9)
+    detector = HangDetector(1e-9)
     try:
-        assert standstill.check({thread: 1}) is None
-        until(lambda: standstill.check({thread: 1}) is not None, "found")
-        assert "in wait (" in str(standstill.check({thread: 1}))
+        assert detector.check({thread: 1}) is None
+        until(lambda: detector.check({thread: 1}) is not None, "found")
+        assert "in wait (" in str(detector.check({thread: 1}))
         assert "the stack of the waiter thread" in caplog.text
         assert "wait_here" in caplog.text
     finally:

@@ -1,9 +1,9 @@
-"""500 changes that nobody received of: the events made up at the reconnect lead to exactly the state there is.
+"""500 changes that nobody received: the events inferred at the reconnect lead to exactly the state of the server.
 
-A reader that saw the state once and folds events ever after is compared with the server's tables: after a lost
-session, after changes that the API swallowed, and after changes while no daemon ran. The last is true of trades, whose
-mirror the journal keeps; the other tables a new run of the daemon publishes by its snapshot only. Not compared are the
-fields that the API moves with every tick (`COMPUTED_LOCALLY`): a difference in them alone is no event, by design.
+A reader that got one snapshot, and applied all events since, is compared with the server's tables: after a lost
+session, after changes that the API did not report, and after changes while no daemon ran. The last holds for trades,
+as the journal keeps the open orders; a new run of the daemon publishes the other tables by its snapshot only. Not
+compared are the fields that the API moves with every tick (`COMPUTED_LOCALLY`): a difference in them alone is no event.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from mt4pump.pump.session import ManagerSession
 from mt4pump.settings import Settings
 from mt4pump.wire import KINDS, Encoder, kind_of
 from tests.bus import Bus, Message, context
+from tests.changing_server import ChangingServer
 from tests.fake_manager import FakeManager
 from tests.folding import Folded, Rows, differences
-from tests.outage_world import OutageWorld
 
 SEEDS, CHANGES = 100, 500
 EPOCH = 1_700_000_000_000
@@ -63,10 +63,10 @@ class DaemonRun:
         self.ts += 1
         return self.ts
 
-    def start(self, world: OutageWorld) -> list[Message]:
+    def start(self, server: ChangingServer) -> list[Message]:
         """Begin a session on the server as it is now; return what that published."""
         self.manager = FakeManager()
-        world.fill(self.manager)
+        server.fill(self.manager)
         self.link = ManagerSession(self.manager, "one:443", 7)
         self.dispatcher.attach(self.link)
         return self.take(PumpCode.START_PUMPING)
@@ -81,9 +81,9 @@ class DaemonRun:
         self.dispatcher.handle(code, action, data, self._now())
         return self.events()
 
-    def reconcile(self, world: OutageWorld) -> list[Message]:
+    def reconcile(self, server: ChangingServer) -> list[Message]:
         """Read all tables again in the same session, as is done now and then."""
-        world.fill(self.manager)
+        server.fill(self.manager)
         self.dispatcher.reread_all(self._now())
         return self.events()
 
@@ -116,24 +116,24 @@ def fold(state: Folded, messages: list[Message]) -> None:
         state.take(topic.partition(".")[0], body)
 
 
-def wrong(state: Folded, world: OutageWorld, *kinds: str) -> list[str]:
+def wrong(state: Folded, server: ChangingServer, *kinds: str) -> list[str]:
     """Return in what the state built from events differs from the server's tables."""
     theirs: Rows = {}
     for kind in kinds:
         if kind == "margin":
             rows: dict[Any, Any] = {
                 login: {"login": login, "level_type": row["level_type"]}
-                for login, row in world.rows("margins").items()
+                for login, row in server.rows("margins").items()
                 if row["level_type"]
             }
         elif kind == "activation":
             rows = {
                 order: {"activation": row["activation"], "order": order}
-                for order, row in world.rows("trades").items()
+                for order, row in server.rows("trades").items()
                 if row["activation"]
             }
         else:
-            rows = world.rows(TABLES[kind])
+            rows = server.rows(TABLES[kind])
         theirs |= {(kind, key): row for key, row in rows.items()}
     ours = {place: row for place, row in state.rows.items() if place[0] in kinds}
     return differences(still(ours), still(theirs))
@@ -160,35 +160,35 @@ ALL = (*TABLES, "margin", "activation")
 def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state(
     seed: int, tmp_path: Path
 ) -> None:
-    world = OutageWorld(seed)
+    server = ChangingServer(seed)
     with wire() as bus:
         run = DaemonRun(bus, tmp_path, 1)
-        run.start(world)
+        run.start(server)
         state = run.snapshot()
-        assert wrong(state, world, *ALL) == []
+        assert wrong(state, server, *ALL) == []
 
         fold(state, run.lose())
-        world.change(CHANGES)
-        published = run.start(world)
+        server.change(CHANGES)
+        published = run.start(server)
         fold(state, published)
-        assert wrong(state, world, *ALL) == []
+        assert wrong(state, server, *ALL) == []
         assert all(body.get("synthetic") for topic, body in published if not topic.startswith("session."))
 
-        world.change(CHANGES)  # the session runs, but the API swallows what happens
-        published = run.reconcile(world)
+        server.change(CHANGES)  # the session runs, but the API swallows what happens
+        published = run.reconcile(server)
         fold(state, published)
-        assert wrong(state, world, *ALL) == []
+        assert wrong(state, server, *ALL) == []
         assert all(body["synthetic"] for _, body in published)
         assert differences(still(run.snapshot().rows), still(state.rows)) == []
-        assert run.reconcile(world) == []
+        assert run.reconcile(server) == []
 
         run.journal.close()
-        world.change(CHANGES)  # no daemon runs
+        server.change(CHANGES)  # no daemon runs
         run = DaemonRun(bus, tmp_path, 2)
         assert run.journal.has_orders
-        fold(state, run.start(world))
-        assert wrong(state, world, "trade") == []
-        assert wrong(run.snapshot(), world, *ALL) == []  # of the other tables a new run publishes only by its snapshot
+        fold(state, run.start(server))
+        assert wrong(state, server, "trade") == []
+        assert wrong(run.snapshot(), server, *ALL) == []  # of the other tables a new run publishes only by its snapshot
         assert not run.fault_counters.counts
         run.journal.close()
-    assert sum(world.done.values()) == 3 * CHANGES
+    assert sum(server.done.values()) == 3 * CHANGES

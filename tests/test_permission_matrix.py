@@ -324,13 +324,13 @@ def test_the_client_gets_exactly_what_is_declared(done: Guarded, client: str) ->
         resume_from=0,
         topics=["*"],
     ) as sub:
-        beats = 0
+        heartbeats = 0
         for event in sub:
             assert isinstance(event, Event)
             if event.topic != "heartbeat":
                 names.add(event.topic)
             elif names >= expected and sub.position is not None:
-                beats += 1  # nothing else may come after all that was declared
-            if beats > 3 or time.monotonic() > deadline_s:
+                heartbeats += 1  # nothing else may come after all that was declared
+            if heartbeats > 3 or time.monotonic() > deadline_s:
                 break
     assert names == expected

@@ -26,7 +26,7 @@ FILES = ("EURUSD-2020-01-01-histdata.csv", "GBPJPY-2012-12-03-dukascopy.csv", "U
 
 @contextmanager
 def collected(endpoint: str, count: int) -> Iterator[IO[str]]:
-    """Give the lines that a subscriber process prints; it was heard to be ready."""
+    """Give the lines that a subscriber process prints; it printed that it is ready."""
     command = [sys.executable, "-m", "tests.collector", endpoint, "quote.", str(count)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:

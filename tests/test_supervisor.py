@@ -52,8 +52,8 @@ class Clock:
         return self.now_s
 
 
-class Stage:
-    """A supervisor, the managers it makes (``prepare`` scripts each before use), and the log lines it writes."""
+class SupervisorRun:
+    """A supervisor, the managers it makes (``prepare`` scripts each before use), and the commands that it sends."""
 
     def __init__(self) -> None:
         self.inbox = Inbox(1000)
@@ -61,7 +61,7 @@ class Stage:
         self.managers: list[FakeManager] = []
         self.prepare: Callable[[int, FakeManager], object] = lambda _number, _manager: None
         self.refuse_to_make: list[Exception] = []
-        self.words: list[tuple[int, Any]] = []
+        self.commands: list[tuple[int, Any]] = []
         self.statuses: list[SessionStatus] = []
         self.links: list[ManagerSession] = []
         self.supervisor = Supervisor(self._make, self.inbox, chosen(), self.clock)
@@ -80,11 +80,11 @@ class Stage:
         self._set_state(state, server, reason)
         self.statuses.append(self.supervisor.status)
 
-    def listen(self) -> None:
-        """Take the lines logged so far."""
+    def read_commands(self) -> None:
+        """Read the commands sent so far."""
         while (record := self.inbox.get()) is not None:
             code, _, payload, _ = record
-            self.words.append((code, payload))
+            self.commands.append((code, payload))
             if code == Command.ATTACH:
                 self.links.append(payload)
 
@@ -92,7 +92,7 @@ class Stage:
         """Wait for the session of manager ``number``, from 0, and return its link."""
 
         def there() -> list[ManagerSession]:
-            self.listen()
+            self.read_commands()
             return [link for link in self.links if link.manager in self.managers[number : number + 1]]
 
         until(there, f"session of manager {number} attached")
@@ -119,7 +119,7 @@ class Stage:
         self.supervisor.stop()
         self.supervisor.join(LIMIT_S)
         assert not self.supervisor.is_alive(), "the supervisor did not stop"
-        self.listen()
+        self.read_commands()
 
     @property
     def state(self) -> str:
@@ -132,19 +132,19 @@ class Stage:
     @property
     def detached(self) -> list[tuple[ManagerSession, str]]:
         """Return link and reason of each session given up."""
-        return [payload for code, payload in self.words if code == Command.DETACH]
+        return [payload for code, payload in self.commands if code == Command.DETACH]
 
 
-@pytest.fixture(name="stage")
-def _stage(caplog: pytest.LogCaptureFixture) -> Iterator[Stage]:
+@pytest.fixture(name="run")
+def _run(caplog: pytest.LogCaptureFixture) -> Iterator[SupervisorRun]:
     caplog.set_level(logging.INFO)
-    made = Stage()
+    made = SupervisorRun()
     yield made
     finish(made)
 
 
-def finish(made: Stage) -> None:
-    """End a stage whatever state it is in, and check what must hold of every session."""
+def finish(made: SupervisorRun) -> None:
+    """End a run whatever state it is in, and check what must hold of every session."""
     for manager in made.managers:
         for hold in manager.holds.values():
             hold.set()
@@ -167,7 +167,7 @@ def failing(call: str, error: Exception, *numbers: int) -> Callable[[int, FakeMa
     return prepare
 
 
-def begin(made: Stage, **changes: Any) -> Stage:
+def begin(made: SupervisorRun, **changes: Any) -> SupervisorRun:
     """Start the supervisor with changed settings."""
     made.supervisor._settings = chosen(**changes)  # noqa: SLF001
     made.supervisor.start()
@@ -178,18 +178,18 @@ def refusal(code: int = 65) -> LoginError:
     return LoginError("Login", code, "RET_BAD_ACCOUNT_INFO", "Invalid account")
 
 
-def test_a_session_connects_logs_in_switches_and_pumps(stage: Stage) -> None:
-    begin(stage, online=False, users=False)
-    link = stage.pumping()
-    (manager,) = stage.managers
+def test_a_session_connects_logs_in_switches_and_pumps(run: SupervisorRun) -> None:
+    begin(run, online=False, users=False)
+    link = run.pumping()
+    (manager,) = run.managers
     assert [call for call in manager.calls if call != "is_connected"] == ["connect", "login", "pump"]
     assert manager.arguments["connect"] == ("one:443",)
     assert manager.arguments["login"] == (7, "CANARY")
     assert manager.flags == 96
-    assert manager.notify == stage.inbox.notify
+    assert manager.notify == run.inbox.notify
     assert (link.manager, link.server, link.login) == (manager, "one:443", 7)
-    assert stage.states == [CONNECTING, LOGGED_IN, PUMPING]
-    assert stage.supervisor.status.server == "one:443"
+    assert run.states == [CONNECTING, LOGGED_IN, PUMPING]
+    assert run.supervisor.status.server == "one:443"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_session_connects_logs_in_switches_and_pumps(stage: Stage) -> None:
 def test_the_simulator_needs_no_account_and_takes_one(
     account: dict[str, Any], logged_in: tuple[tuple[str], tuple[int, str]]
 ) -> None:
-    made = Stage()
+    made = SupervisorRun()
     made.supervisor._settings = Settings(source="simulator", **account)  # noqa: SLF001
     made.supervisor.start()
     made.attached()
@@ -211,7 +211,7 @@ def test_the_simulator_needs_no_account_and_takes_one(
     assert (arguments["connect"], arguments["login"]) == logged_in
 
 
-def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: Stage) -> None:
+def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(run: SupervisorRun) -> None:
     seen: list[int] = []
 
     def ring_at_once(_number: int, manager: FakeManager) -> None:
@@ -223,24 +223,24 @@ def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: St
 
         manager.pump = pump  # type: ignore[method-assign]
 
-    stage.prepare = ring_at_once
-    begin(stage)
-    stage.attached()
+    run.prepare = ring_at_once
+    begin(run)
+    run.attached()
 
     def both() -> bool:
-        stage.listen()
-        seen[:] = [code for code, _ in stage.words if code in {Command.ATTACH, PumpCode.START_PUMPING}]
+        run.read_commands()
+        seen[:] = [code for code, _ in run.commands if code in {Command.ATTACH, PumpCode.START_PUMPING}]
         return len(seen) == 2
 
     until(both, "START_PUMPING")
     assert seen == [Command.ATTACH, PumpCode.START_PUMPING]
 
 
-def test_every_change_of_state_is_sent_to_the_pump_thread(stage: Stage) -> None:
-    begin(stage)
-    stage.pumping()
-    stage.stop()
-    assert [code for code, _ in stage.words] == [
+def test_every_change_of_state_is_sent_to_the_pump_thread(run: SupervisorRun) -> None:
+    begin(run)
+    run.pumping()
+    run.stop()
+    assert [code for code, _ in run.commands] == [
         *(
             Command.STATE_CHANGED,
             Command.STATE_CHANGED,
@@ -252,79 +252,79 @@ def test_every_change_of_state_is_sent_to_the_pump_thread(stage: Stage) -> None:
     ]
 
 
-def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: Stage) -> None:
+def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(run: SupervisorRun) -> None:
     detached: list[bool] = []
 
     def look_when_closing(_number: int, manager: FakeManager) -> None:
         close = manager.close
 
         def closing() -> None:
-            stage.listen()
-            detached.append(bool(stage.detached))
+            run.read_commands()
+            detached.append(bool(run.detached))
             close()
 
         manager.close = closing  # type: ignore[method-assign]
 
-    stage.prepare = look_when_closing
-    begin(stage)
-    stage.pumping()
-    stage.stop()
+    run.prepare = look_when_closing
+    begin(run)
+    run.pumping()
+    run.stop()
     assert detached == [True]
 
 
-def test_stop_pumping_ends_the_session_and_the_next_one_begins(stage: Stage) -> None:
-    begin(stage)
-    stage.pumping().mark_stopped()
-    assert "STOP_PUMPING" in stage.lost().reason
-    stage.pumping(1)
-    assert len(stage.managers) == 2
-    assert stage.supervisor.status.reconnects == 1
-    stage.listen()
-    assert [(link, "STOP_PUMPING" in reason) for link, reason in stage.detached] == [(stage.links[0], True)]
+def test_stop_pumping_ends_the_session_and_the_next_one_begins(run: SupervisorRun) -> None:
+    begin(run)
+    run.pumping().mark_stopped()
+    assert "STOP_PUMPING" in run.lost().reason
+    run.pumping(1)
+    assert len(run.managers) == 2
+    assert run.supervisor.status.reconnects == 1
+    run.read_commands()
+    assert [(link, "STOP_PUMPING" in reason) for link, reason in run.detached] == [(run.links[0], True)]
 
 
-def test_a_stop_before_the_start_ends_the_session(stage: Stage) -> None:
-    begin(stage)
-    stage.attached().mark_stopped()
-    assert "STOP_PUMPING" in stage.lost().reason
-    assert PUMPING not in stage.states
+def test_a_stop_before_the_start_ends_the_session(run: SupervisorRun) -> None:
+    begin(run)
+    run.attached().mark_stopped()
+    assert "STOP_PUMPING" in run.lost().reason
+    assert PUMPING not in run.states
 
 
-def test_a_link_that_is_gone_without_a_stop_is_noticed(stage: Stage) -> None:
-    begin(stage)
-    stage.pumping()
-    stage.managers[0].connected = False
-    assert stage.lost().reason == "no link: IsConnected is false"
-    stage.pumping(1)
+def test_a_link_that_is_gone_without_a_stop_is_noticed(run: SupervisorRun) -> None:
+    begin(run)
+    run.pumping()
+    run.managers[0].connected = False
+    assert run.lost().reason == "no link: IsConnected is false"
+    run.pumping(1)
 
 
-def test_an_error_while_watching_ends_the_session_with_its_text(stage: Stage) -> None:
-    begin(stage)
-    stage.attached()
-    stage.managers[0].failures["is_connected"].append(lost("IsConnected"))
-    stage.links[0].mark_started()
-    assert stage.lost().reason == "IsConnected: RET_NO_CONNECT (6): scripted loss"
+def test_an_error_while_watching_ends_the_session_with_its_text(run: SupervisorRun) -> None:
+    begin(run)
+    run.attached()
+    run.managers[0].failures["is_connected"].append(lost("IsConnected"))
+    run.links[0].mark_started()
+    assert run.lost().reason == "IsConnected: RET_NO_CONNECT (6): scripted loss"
 
 
-def test_a_start_that_never_comes_ends_the_session(stage: Stage) -> None:
-    begin(stage, start_timeout_s=60.0)
-    stage.attached()
+def test_a_start_that_never_comes_ends_the_session(run: SupervisorRun) -> None:
+    begin(run, start_timeout_s=60.0)
+    run.attached()
 
     def a_minute_later() -> bool:  # again, as the supervisor may not have read the clock before the first
-        stage.clock.now_s += 60.0
-        return LOST in stage.states
+        run.clock.now_s += 60.0
+        return LOST in run.states
 
     until(a_minute_later, "the wait for START over")
-    assert "no START_PUMPING within 60 s" in stage.lost().reason
-    assert PUMPING not in stage.states
+    assert "no START_PUMPING within 60 s" in run.lost().reason
+    assert PUMPING not in run.states
 
 
-def test_a_session_that_is_mute_ends_though_is_connected_is_true(stage: Stage) -> None:
-    begin(stage, liveness_timeout_s=30.0)
-    stage.pumping()
-    watched(stage.managers[0], 1)  # only then has it read the clock
-    stage.clock.now_s += 30.0
-    assert stage.lost().reason == "mute: no callback of any kind, not even PING, for 30 s"
+def test_a_session_that_is_mute_ends_though_is_connected_is_true(run: SupervisorRun) -> None:
+    begin(run, liveness_timeout_s=30.0)
+    run.pumping()
+    watched(run.managers[0], 1)  # only then has it read the clock
+    run.clock.now_s += 30.0
+    assert run.lost().reason == "mute: no callback of any kind, not even PING, for 30 s"
 
 
 def watched(manager: FakeManager, times: int) -> None:
@@ -333,45 +333,45 @@ def watched(manager: FakeManager, times: int) -> None:
 
 
 @pytest.mark.parametrize(("code", "data"), [(PumpCode.PING, b""), (PumpCode.UPDATE_TRADES, b"x")])
-def test_a_quiet_market_with_any_callback_is_not_mute(stage: Stage, code: int, data: bytes) -> None:
-    begin(stage, liveness_timeout_s=30.0)
-    stage.pumping()
-    (manager,) = stage.managers
+def test_a_quiet_market_with_any_callback_is_not_mute(run: SupervisorRun, code: int, data: bytes) -> None:
+    begin(run, liveness_timeout_s=30.0)
+    run.pumping()
+    (manager,) = run.managers
     for _ in range(4):
         assert manager.notify is not None
         manager.notify(code, 0, data)
         watched(manager, manager.calls.count("is_connected") + 2)
-        stage.clock.now_s += 20.0
-    assert stage.state == PUMPING
-    assert len(stage.managers) == 1
+        run.clock.now_s += 20.0
+    assert run.state == PUMPING
+    assert len(run.managers) == 1
 
 
 def test_a_refused_login_is_logged_with_the_reason_and_waits_long(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.prepare = failing("login", refusal())
-    begin(stage)
-    status = stage.lost()
+    run.prepare = failing("login", refusal())
+    begin(run)
+    status = run.lost()
     assert (status.state, status.server) == (LOST, "one:443")
     assert status.reason == "refused: Login: RET_BAD_ACCOUNT_INFO (65): Invalid account"
     until(lambda: f"next try in {FOR_EVER_S:.1f} s" in caplog.messages, "the wait is logged")
     assert any("one:443 refused login 7" in text and "manager rights" in text for text in caplog.messages)
-    assert len(stage.managers) == 1
-    stage.stop()  # at once, in spite of the long wait
+    assert len(run.managers) == 1
+    run.stop()  # at once, in spite of the long wait
 
 
-def test_a_refusal_costs_one_attempt_and_not_the_daemon(stage: Stage) -> None:
-    stage.prepare = failing("login", refusal(), 0)
-    begin(stage, refused_delay_s=0.001)
-    stage.pumping(1)
+def test_a_refusal_costs_one_attempt_and_not_the_daemon(run: SupervisorRun) -> None:
+    run.prepare = failing("login", refusal(), 0)
+    begin(run, refused_delay_s=0.001)
+    run.pumping(1)
 
 
-def test_the_password_is_in_no_log_line_and_no_status(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.prepare = failing("login", refusal(), 0)
-    begin(stage, refused_delay_s=0.001)
-    stage.pumping(1)
-    stage.stop()
-    assert "CANARY" not in caplog.text + repr(stage.statuses) + repr(chosen()) + repr(stage.words)
+def test_the_password_is_in_no_log_line_and_no_status(run: SupervisorRun, caplog: pytest.LogCaptureFixture) -> None:
+    run.prepare = failing("login", refusal(), 0)
+    begin(run, refused_delay_s=0.001)
+    run.pumping(1)
+    run.stop()
+    assert "CANARY" not in caplog.text + repr(run.statuses) + repr(chosen()) + repr(run.commands)
 
 
 def delays_s(caplog: pytest.LogCaptureFixture) -> list[float]:
@@ -380,47 +380,49 @@ def delays_s(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 
 @pytest.mark.parametrize("call", ["connect", "login", "pump"])
-def test_a_call_that_fails_is_tried_again_on_a_new_manager(stage: Stage, call: str) -> None:
-    stage.prepare = failing(call, failed(call), 0, 1, 2)
-    begin(stage)
-    stage.pumping(3)
-    assert [status.reason for status in stage.statuses if status.state == LOST] == [
+def test_a_call_that_fails_is_tried_again_on_a_new_manager(run: SupervisorRun, call: str) -> None:
+    run.prepare = failing(call, failed(call), 0, 1, 2)
+    begin(run)
+    run.pumping(3)
+    assert [status.reason for status in run.statuses if status.state == LOST] == [
         f"{call}: RET_ERROR (2): scripted failure"
     ] * 3
-    assert len(stage.managers) == 4
-    assert [manager.calls.count("close") for manager in stage.managers] == [1, 1, 1, 0]
+    assert len(run.managers) == 4
+    assert [manager.calls.count("close") for manager in run.managers] == [1, 1, 1, 0]
 
 
-def test_a_manager_that_cannot_be_made_is_tried_again(stage: Stage) -> None:
-    stage.refuse_to_make = [LibraryError("no interface"), StartError("no folder")]
-    begin(stage)
-    stage.pumping()
-    assert [status.reason for status in stage.statuses if status.state == LOST] == ["no interface", "no folder"]
-    assert len(stage.managers) == 1
+def test_a_manager_that_cannot_be_made_is_tried_again(run: SupervisorRun) -> None:
+    run.refuse_to_make = [LibraryError("no interface"), StartError("no folder")]
+    begin(run)
+    run.pumping()
+    assert [status.reason for status in run.statuses if status.state == LOST] == ["no interface", "no folder"]
+    assert len(run.managers) == 1
 
 
-def test_a_failing_close_is_logged_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.prepare = failing("close", failed("Disconnect"), 0)
-    begin(stage)
-    stage.pumping().mark_stopped()
-    stage.pumping(1)
+def test_a_failing_close_is_logged_and_the_next_session_begins(
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.prepare = failing("close", failed("Disconnect"), 0)
+    begin(run)
+    run.pumping().mark_stopped()
+    run.pumping(1)
     assert "closing the session: Disconnect: RET_ERROR (2): scripted failure" in caplog.messages
 
 
 def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
-    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _settings: float(attempt))
-    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
-    stage.prepare = failing("connect", lost(), *range(5))
-    begin(stage)
-    stage.pumping(5)
+    monkeypatch.setattr(run.supervisor._stopping, "wait", lambda _delay_s=None: run.supervisor._stopping.is_set())  # noqa: SLF001
+    run.prepare = failing("connect", lost(), *range(5))
+    begin(run)
+    run.pumping(5)
     assert delays_s(caplog) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize(("lived_s", "next_attempt"), [(0.0, 3.0), (59.0, 3.0), (60.0, 1.0), (3600.0, 1.0)])
 def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
-    stage: Stage,
+    run: SupervisorRun,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     lived_s: float,
@@ -428,31 +430,31 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
 ) -> None:
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _settings: float(attempt))
-    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
-    stage.prepare = failing("connect", lost(), 0, 2)
-    begin(stage, reconnect_delay_max_s=60.0)
-    link = stage.pumping(1)
-    watched(stage.managers[1], 1)
-    stage.clock.now_s += lived_s
+    monkeypatch.setattr(run.supervisor._stopping, "wait", lambda _delay_s=None: run.supervisor._stopping.is_set())  # noqa: SLF001
+    run.prepare = failing("connect", lost(), 0, 2)
+    begin(run, reconnect_delay_max_s=60.0)
+    link = run.pumping(1)
+    watched(run.managers[1], 1)
+    run.clock.now_s += lived_s
     link.mark_stopped()
-    stage.pumping(3)
+    run.pumping(3)
     assert delays_s(caplog) == [1.0, 2.0, next_attempt]
 
 
-def test_servers_are_tried_one_after_the_other(stage: Stage) -> None:
-    stage.prepare = failing("connect", lost(), *range(4))
-    begin(stage, servers=("one:443", "two:443", "three:443"))
-    stage.pumping(4)
-    assert [manager.arguments["connect"] for manager in stage.managers] == [
+def test_servers_are_tried_one_after_the_other(run: SupervisorRun) -> None:
+    run.prepare = failing("connect", lost(), *range(4))
+    begin(run, servers=("one:443", "two:443", "three:443"))
+    run.pumping(4)
+    assert [manager.arguments["connect"] for manager in run.managers] == [
         *(("one:443",), ("two:443",), ("three:443",), ("one:443",), ("two:443",))
     ]
-    assert stage.supervisor.status.server == "two:443"
+    assert run.supervisor.status.server == "two:443"
 
 
 CALLS = ["connect", "login", "pump"]
 
 
-def blocking(made: Stage, call: str, *numbers: int) -> None:
+def blocking(made: SupervisorRun, call: str, *numbers: int) -> None:
     """Have ``call`` of these managers (all, when none is named) block until it is aborted."""
 
     def prepare(number: int, manager: FakeManager) -> None:
@@ -474,73 +476,73 @@ def blocking(made: Stage, call: str, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_takes_too_long_is_aborted_and_the_next_server_is_tried(stage: Stage, call: str) -> None:
-    blocking(stage, call, 0)
-    begin(stage, servers=("one:443", "two:443"), login_timeout_s=0.01)
-    status = stage.lost()
+def test_a_call_that_takes_too_long_is_aborted_and_the_next_server_is_tried(run: SupervisorRun, call: str) -> None:
+    blocking(run, call, 0)
+    begin(run, servers=("one:443", "two:443"), login_timeout_s=0.01)
+    status = run.lost()
     assert status.reason == f"{call}: RET_NO_CONNECT (6): no answer from one:443 within 0.01 s (login_timeout_s)"
-    stage.pumping(1)
-    assert stage.supervisor.status.server == "two:443"
-    assert stage.managers[0].threads["abort"][0] != stage.supervisor.ident
+    run.pumping(1)
+    assert run.supervisor.status.server == "two:443"
+    assert run.managers[0].threads["abort"][0] != run.supervisor.ident
 
 
-def test_a_refusal_that_an_abort_made_is_none(stage: Stage) -> None:
-    blocking(stage, "login", 0)
-    prepare = stage.prepare
+def test_a_refusal_that_an_abort_made_is_none(run: SupervisorRun) -> None:
+    blocking(run, "login", 0)
+    prepare = run.prepare
 
     def refuse(number: int, manager: FakeManager) -> None:
         prepare(number, manager)
         if number == 0:
             manager.failures["login"][0] = refusal()
 
-    stage.prepare = refuse
-    begin(stage, login_timeout_s=0.01)
-    assert "no answer from one:443" in stage.lost().reason
-    stage.pumping(1)
+    run.prepare = refuse
+    begin(run, login_timeout_s=0.01)
+    assert "no answer from one:443" in run.lost().reason
+    run.pumping(1)
 
 
-def test_a_login_that_succeeds_after_its_time_is_of_no_use(stage: Stage) -> None:
-    blocking(stage, "login", 0)
-    prepare = stage.prepare
+def test_a_login_that_succeeds_after_its_time_is_of_no_use(run: SupervisorRun) -> None:
+    blocking(run, "login", 0)
+    prepare = run.prepare
 
     def succeed(number: int, manager: FakeManager) -> None:
         prepare(number, manager)
         manager.failures["login"].clear()
 
-    stage.prepare = succeed
-    begin(stage, login_timeout_s=0.01)
-    assert stage.lost().reason.startswith("Login: RET_NO_CONNECT (6): no answer from one:443 within ")
-    stage.pumping(1)
+    run.prepare = succeed
+    begin(run, login_timeout_s=0.01)
+    assert run.lost().reason.startswith("Login: RET_NO_CONNECT (6): no answer from one:443 within ")
+    run.pumping(1)
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_stop_during_a_call_that_blocks_aborts_it(stage: Stage, call: str) -> None:
-    blocking(stage, call)
-    begin(stage)
-    until(lambda: bool(stage.managers), "a manager")
-    assert stage.managers[0].entered[call].wait(LIMIT_S)
-    stage.stop()
-    assert stage.state == STOPPING
-    assert stage.supervisor.status.reason == "stopped by us"
-    assert len(stage.managers) == 1
+def test_stop_during_a_call_that_blocks_aborts_it(run: SupervisorRun, call: str) -> None:
+    blocking(run, call)
+    begin(run)
+    until(lambda: bool(run.managers), "a manager")
+    assert run.managers[0].entered[call].wait(LIMIT_S)
+    run.stop()
+    assert run.state == STOPPING
+    assert run.supervisor.status.reason == "stopped by us"
+    assert len(run.managers) == 1
 
 
-def test_stop_before_the_limit_can_be_seen_aborts_all_the_same(stage: Stage) -> None:
-    blocking(stage, "connect")
-    prepare = stage.prepare
+def test_stop_before_the_limit_can_be_seen_aborts_all_the_same(run: SupervisorRun) -> None:
+    blocking(run, "connect")
+    prepare = run.prepare
 
     def stop_first(number: int, manager: FakeManager) -> None:
         prepare(number, manager)
-        stage.supervisor.stop()
+        run.supervisor.stop()
 
-    stage.prepare = stop_first
-    begin(stage)
-    stage.supervisor.join(LIMIT_S)
-    assert not stage.supervisor.is_alive()
+    run.prepare = stop_first
+    begin(run)
+    run.supervisor.join(LIMIT_S)
+    assert not run.supervisor.is_alive()
 
 
 def test_an_abort_that_fails_is_logged_and_the_call_ends_when_it_ends(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     let_go = Event()
 
@@ -548,145 +550,147 @@ def test_an_abort_that_fails_is_logged_and_the_call_ends_when_it_ends(
         manager.holds["login"] = let_go
         manager.failures["abort"].append(failed("Disconnect"))
 
-    stage.prepare = prepare
-    begin(stage, login_timeout_s=0.01)
+    run.prepare = prepare
+    begin(run, login_timeout_s=0.01)
     until(lambda: "a call into the Manager API could not be aborted" in caplog.messages, "the failure in the log")
     let_go.set()
-    assert "no answer" in stage.lost().reason
+    assert "no answer" in run.lost().reason
 
 
-def test_a_call_that_comes_back_in_time_is_never_aborted(stage: Stage) -> None:
-    begin(stage)
-    stage.pumping()
-    stage.stop()
-    assert "abort" not in stage.managers[0].calls
+def test_a_call_that_comes_back_in_time_is_never_aborted(run: SupervisorRun) -> None:
+    begin(run)
+    run.pumping()
+    run.stop()
+    assert "abort" not in run.managers[0].calls
 
 
-def test_the_reason_is_followed_by_what_the_library_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    begin(stage)
-    link = stage.pumping()
-    stage.managers[0].faults = "255 09:00 one:443 pumping mode stopped (Network problem)"
+def test_the_reason_is_followed_by_what_the_library_logged(
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(run)
+    link = run.pumping()
+    run.managers[0].faults = "255 09:00 one:443 pumping mode stopped (Network problem)"
     link.mark_stopped()
-    whole = f"STOP_PUMPING: the server or the link ended the session; the library's log: {stage.managers[0].faults}"
-    assert stage.lost().reason == whole
-    stage.pumping(1)
-    stage.listen()
-    assert [reason for _, reason in stage.detached] == [whole]
+    whole = f"STOP_PUMPING: the server or the link ended the session; the library's log: {run.managers[0].faults}"
+    assert run.lost().reason == whole
+    run.pumping(1)
+    run.read_commands()
+    assert [reason for _, reason in run.detached] == [whole]
     assert any(getattr(record, "reason", None) == whole for record in caplog.records)
 
 
-def test_a_stop_of_ours_needs_no_explanation(stage: Stage) -> None:
-    stage.prepare = lambda _number, manager: setattr(manager, "faults", "255 something")
-    begin(stage)
-    stage.pumping()
-    stage.stop()
-    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+def test_a_stop_of_ours_needs_no_explanation(run: SupervisorRun) -> None:
+    run.prepare = lambda _number, manager: setattr(manager, "faults", "255 something")
+    begin(run)
+    run.pumping()
+    run.stop()
+    assert [reason for _, reason in run.detached] == ["stopped by us"]
 
 
 @pytest.mark.parametrize("call", ["connect", "login", "pump"])
-def test_stop_during_a_call_ends_once_the_call_comes_back(stage: Stage, call: str) -> None:
+def test_stop_during_a_call_ends_once_the_call_comes_back(run: SupervisorRun, call: str) -> None:
     let_go = Event()
-    stage.prepare = lambda _number, manager: manager.holds.update({call: let_go})
-    begin(stage)
-    until(lambda: bool(stage.managers), "a manager")
-    assert stage.managers[0].entered[call].wait(LIMIT_S)
-    stage.supervisor.stop()
-    assert stage.supervisor.is_alive()
+    run.prepare = lambda _number, manager: manager.holds.update({call: let_go})
+    begin(run)
+    until(lambda: bool(run.managers), "a manager")
+    assert run.managers[0].entered[call].wait(LIMIT_S)
+    run.supervisor.stop()
+    assert run.supervisor.is_alive()
     let_go.set()
-    stage.supervisor.join(LIMIT_S)
-    assert not stage.supervisor.is_alive()
-    assert stage.state == STOPPING
-    assert len(stage.managers) == 1
+    run.supervisor.join(LIMIT_S)
+    assert not run.supervisor.is_alive()
+    assert run.state == STOPPING
+    assert len(run.managers) == 1
 
 
-def test_stop_while_waiting_for_the_start(stage: Stage) -> None:
-    begin(stage, watch_interval_s=FOR_EVER_S)
-    stage.attached()
-    stage.stop()
-    assert stage.states == [CONNECTING, LOGGED_IN, STOPPING]
-    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+def test_stop_while_waiting_for_the_start(run: SupervisorRun) -> None:
+    begin(run, watch_interval_s=FOR_EVER_S)
+    run.attached()
+    run.stop()
+    assert run.states == [CONNECTING, LOGGED_IN, STOPPING]
+    assert [reason for _, reason in run.detached] == ["stopped by us"]
 
 
-def test_stop_while_pumping(stage: Stage) -> None:
-    begin(stage, watch_interval_s=FOR_EVER_S)
-    stage.pumping()
-    until(lambda: "is_connected" in stage.managers[0].calls, "the watch")
-    stage.stop()
-    assert stage.states == [CONNECTING, LOGGED_IN, PUMPING, STOPPING]
-    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+def test_stop_while_pumping(run: SupervisorRun) -> None:
+    begin(run, watch_interval_s=FOR_EVER_S)
+    run.pumping()
+    until(lambda: "is_connected" in run.managers[0].calls, "the watch")
+    run.stop()
+    assert run.states == [CONNECTING, LOGGED_IN, PUMPING, STOPPING]
+    assert [reason for _, reason in run.detached] == ["stopped by us"]
 
 
-def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
+def test_stop_at_the_very_moment_the_watch_begins_to_wait(run: SupervisorRun) -> None:
     """The wake-up that comes with stop must not be cleared away before anybody saw it."""
-    begin(stage, watch_interval_s=FOR_EVER_S)
-    link = stage.attached()
+    begin(run, watch_interval_s=FOR_EVER_S)
+    link = run.attached()
     clear = link.changed.clear
 
     def stop_then_clear() -> None:
-        stage.supervisor.stop()
+        run.supervisor.stop()
         clear()
 
     link.changed.clear = stop_then_clear  # type: ignore[method-assign]
     link.mark_started()
-    stage.supervisor.join(LIMIT_S)
-    ended = not stage.supervisor.is_alive()
+    run.supervisor.join(LIMIT_S)
+    ended = not run.supervisor.is_alive()
     link.changed.clear = clear  # type: ignore[method-assign]
     link.changed.set()
     assert ended, "stop was noticed only at the next watch interval"
 
 
-def test_stop_while_backing_off(stage: Stage) -> None:
-    stage.prepare = failing("connect", lost())
-    begin(stage, reconnect_delay_s=FOR_EVER_S, reconnect_delay_max_s=FOR_EVER_S)
-    stage.lost()
-    stage.stop()
-    assert stage.states == [CONNECTING, LOST]
+def test_stop_while_backing_off(run: SupervisorRun) -> None:
+    run.prepare = failing("connect", lost())
+    begin(run, reconnect_delay_s=FOR_EVER_S, reconnect_delay_max_s=FOR_EVER_S)
+    run.lost()
+    run.stop()
+    assert run.states == [CONNECTING, LOST]
 
 
-def test_stop_before_the_start_of_the_thread_makes_no_session(stage: Stage) -> None:
-    stage.supervisor.stop()
-    begin(stage)
-    stage.supervisor.join(LIMIT_S)
-    assert not stage.supervisor.is_alive()
-    assert stage.managers == []
+def test_stop_before_the_start_of_the_thread_makes_no_session(run: SupervisorRun) -> None:
+    run.supervisor.stop()
+    begin(run)
+    run.supervisor.join(LIMIT_S)
+    assert not run.supervisor.is_alive()
+    assert run.managers == []
 
 
-def test_stop_twice_is_once(stage: Stage) -> None:
-    begin(stage)
-    stage.pumping()
-    stage.stop()
-    stage.stop()
-    assert stage.states[-1] == STOPPING
+def test_stop_twice_is_once(run: SupervisorRun) -> None:
+    begin(run)
+    run.pumping()
+    run.stop()
+    run.stop()
+    assert run.states[-1] == STOPPING
 
 
-def test_a_callback_with_stop_does_not_close_the_session_itself(stage: Stage) -> None:
-    begin(stage)
-    link = stage.pumping()
+def test_a_callback_with_stop_does_not_close_the_session_itself(run: SupervisorRun) -> None:
+    begin(run)
+    link = run.pumping()
     link.mark_stopped()  # on this thread, which plays the callback's part
-    stage.lost()
-    until(lambda: "close" in stage.managers[0].calls, "close")
-    assert get_ident() not in stage.managers[0].threads["close"]
+    run.lost()
+    until(lambda: "close" in run.managers[0].calls, "close")
+    assert get_ident() not in run.managers[0].threads["close"]
 
 
 def test_an_error_of_our_own_ends_the_thread_is_logged_and_closes_the_session(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    run: SupervisorRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.prepare = failing("login", ZeroDivisionError("a bug"))
-    begin(stage)
-    stage.supervisor.join(LIMIT_S)
-    assert not stage.supervisor.is_alive()
-    assert isinstance(stage.supervisor.crash, ZeroDivisionError)
+    run.prepare = failing("login", ZeroDivisionError("a bug"))
+    begin(run)
+    run.supervisor.join(LIMIT_S)
+    assert not run.supervisor.is_alive()
+    assert isinstance(run.supervisor.crash, ZeroDivisionError)
     assert "the supervisor thread crashed" in caplog.messages
-    assert stage.managers[0].calls.count("close") == 1
-    stage.supervisor.crash = None
+    assert run.managers[0].calls.count("close") == 1
+    run.supervisor.crash = None
 
 
-def test_the_reason_of_a_crash_is_not_that_we_stopped(stage: Stage) -> None:
-    stage.prepare = failing("login", ZeroDivisionError("a bug"))
-    begin(stage)
-    stage.supervisor.join(LIMIT_S)
-    stage.supervisor.crash = None
-    assert "stopped by us" not in stage.supervisor.status.reason
+def test_the_reason_of_a_crash_is_not_that_we_stopped(run: SupervisorRun) -> None:
+    run.prepare = failing("login", ZeroDivisionError("a bug"))
+    begin(run)
+    run.supervisor.join(LIMIT_S)
+    run.supervisor.crash = None
+    assert "stopped by us" not in run.supervisor.status.reason
 
 
 # The waits themselves

@@ -32,7 +32,7 @@ from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump.client import Event
 from mt4pump.client.event import TopicName
 from tests.bench.journal import filled_daemon, stored
-from tests.consumers.nats_bridge.nats_run import SERVER, Stage, stage
+from tests.consumers.nats_bridge.nats_run import SERVER, NatsPrograms, nats_programs
 
 EVENTS = 100_000
 IN_FLIGHT: int = NatsSettings.model_fields["publish_limit"].default
@@ -40,14 +40,14 @@ LIMIT_S = 120.0
 READ = re.compile(r"(\d+) events were read from the journal in ([\d.]+) s")
 
 
-def bridged(scene: Stage) -> float:
+def bridged(programs: NatsPrograms) -> float:
     """Return events per second of the bridge, from its own log line."""
     with filled_daemon(EVENTS) as (daemon, _):
-        scene.endpoint, scene.query_endpoint = daemon.endpoint, str(daemon.query_endpoint)
-        scene.bridge = scene.new_bridge("--publish-limit", str(IN_FLIGHT))
-        scene.bridge.start()
-        ((count, seconds),) = scene.until(lambda: READ.findall(scene.bridge.text), "the whole journal", LIMIT_S)
-        scene.bridge.stop()
+        programs.endpoint, programs.query_endpoint = daemon.endpoint, str(daemon.query_endpoint)
+        programs.bridge = programs.new_bridge("--publish-limit", str(IN_FLIGHT))
+        programs.bridge.start()
+        ((count, seconds),) = programs.until(lambda: READ.findall(programs.bridge.text), "the whole journal", LIMIT_S)
+        programs.bridge.stop()
     return int(count) / float(seconds)
 
 
@@ -75,10 +75,10 @@ async def bare(url: str) -> float:
 
 def measured() -> tuple[float, float]:
     """Return events per second of the bridge and of nats-py, with a server of this round's own."""
-    with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as scene:
-        scene.nats.start()
-        scene.until(lambda: "Server is ready" in scene.nats.text, "nats-server")
-        return bridged(scene), asyncio.run(bare(scene.url))
+    with tempfile.TemporaryDirectory() as folder, nats_programs(Path(folder)) as programs:
+        programs.nats.start()
+        programs.until(lambda: "Server is ready" in programs.nats.text, "nats-server")
+        return bridged(programs), asyncio.run(bare(programs.url))
 
 
 def main() -> int:

@@ -205,9 +205,7 @@ class TestPointers:
 class TestSessions:
     """Whose event it is."""
 
-    def test_two_sessions_receive_their_own_and_param_tells_them_apart(
-        self, open_manager: Open, vendor: Vendor
-    ) -> None:
+    def test_two_sessions_receive_their_own_by_param(self, open_manager: Open, vendor: Vendor) -> None:
         recorders = NotifyRecorder(), NotifyRecorder()
         for recorder in recorders:
             manager = open_manager()
@@ -269,7 +267,7 @@ class TestErrors:
     """An exception in ``notify`` is counted and kept, and the next event still arrives."""
 
     @pytest.mark.parametrize("error", [ValueError("bad bytes"), MemoryError(), KeyboardInterrupt(), SystemExit(3)])
-    def test_exception_is_counted_and_told(
+    def test_exception_is_counted_and_logged(
         self, error: BaseException, library: Library, open_manager: Open, vendor: Vendor
     ) -> None:
         received: list[int] = []

@@ -116,7 +116,7 @@ class TestWordBits:
             (pe(0x8664)[:0x82], None),
         ],
     )
-    def test_header_tells_32_64_or_nothing(self, tmp_path: Path, content: bytes, bits: int | None) -> None:
+    def test_header_gives_32_64_or_nothing(self, tmp_path: Path, content: bytes, bits: int | None) -> None:
         assert word_bits(written(tmp_path, content)) == bits
 
     def test_python_itself_has_its_own_word_size(self) -> None:

@@ -289,24 +289,24 @@ class Processes:
     def truth(self) -> Truth:
         """Ask the daemon for all that it published, and give the readers their goal."""
         deadline_s = time.monotonic() + END_S
-        cut: Snapshot | None = None
+        snapshot: Snapshot | None = None
         journal: dict[int, Stored] = {}
         with Query(self.query_endpoint, timeout_s=END_S) as query:
             while True:
                 try:
-                    cut = cut or query.snapshot()
-                    for event in query.replay(after=max(journal, default=0), to=cut.offset):
+                    snapshot = snapshot or query.snapshot()
+                    for event in query.replay(after=max(journal, default=0), to=snapshot.offset):
                         assert event.offset is not None
                         journal[event.offset] = Stored(event.topic, event.epoch, event.seq, zlib.crc32(event.frames[1]))
                     break
                 except ClientError as error:  # readers that catch up may keep the query thread busy for long
                     if error.code != "busy" or time.monotonic() > deadline_s:
                         raise
-        goal = {"log": cut.log, "offset": cut.offset, "epoch": cut.epoch, "seqs": cut.seqs}
+        goal = {"log": snapshot.log, "offset": snapshot.offset, "epoch": snapshot.epoch, "seqs": snapshot.seqs}
         fresh = self.folder / "goal.new"
         fresh.write_text(json.dumps(goal))
         fresh.replace(self.folder / "goal.json")
-        return Truth(journal, cut.offset, cut.epoch, cut.seqs)
+        return Truth(journal, snapshot.offset, snapshot.epoch, snapshot.seqs)
 
     def await_readers(self) -> list[str]:
         """Wait until every reader received everything; return the names of the others."""

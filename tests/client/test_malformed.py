@@ -388,11 +388,11 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
 
 
 def test_tail_believes_no_interval_without_end() -> None:
-    heard, model = StreamStats("tcp://x", TopicFilter(()), 0.0), DaemonModel()
-    heard.handle(model.heartbeat(), 0.0)
+    stats, model = StreamStats("tcp://x", TopicFilter(()), 0.0), DaemonModel()
+    stats.handle(model.heartbeat(), 0.0)
     model.ts += 10**18
-    heard.handle(model.heartbeat(), 1.0)
-    assert heard.heartbeat_interval_s <= 60
+    stats.handle(model.heartbeat(), 1.0)
+    assert stats.heartbeat_interval_s <= 60
     model.ts += 10**18
-    heard.handle(model.event("trade.1"), 2.0)
-    assert heard.without_heartbeat_s(3.0) <= 3.0
+    stats.handle(model.event("trade.1"), 2.0)
+    assert stats.without_heartbeat_s(3.0) <= 3.0

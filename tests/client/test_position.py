@@ -109,21 +109,21 @@ def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
     file = PositionFile(tmp_path / "position")
-    start, bookmarks = Barrier(2), [tracker_at(3), tracker_at(3)]
-    bookmarks[1].start(Position("log-1", 3, {f"trade.{login}": 4 for login in range(500)}))
+    start, trackers = Barrier(2), [tracker_at(3), tracker_at(3)]
+    trackers[1].start(Position("log-1", 3, {f"trade.{login}": 4 for login in range(500)}))
 
     def write(tracker: PositionTracker) -> None:
         start.wait()
         for _ in range(50):
             file.save(tracker)
 
-    threads = [Thread(target=write, args=(tracker,)) for tracker in bookmarks]
+    threads = [Thread(target=write, args=(tracker,)) for tracker in trackers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert file.failures == 0
-    assert file.load() in [tracker.position(with_current=False) for tracker in bookmarks]
+    assert file.load() in [tracker.position(with_current=False) for tracker in trackers]
 
 
 @pytest.mark.parametrize(

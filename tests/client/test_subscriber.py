@@ -126,7 +126,7 @@ def test_a_lost_session_is_no_silence(daemon: FakeDaemon) -> None:
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "feed_back")
 
 
-def test_a_mute_daemon_is_silent_until_it_is_heard_again(daemon: FakeDaemon) -> None:
+def test_a_mute_daemon_is_silent_until_it_sends_again(daemon: FakeDaemon) -> None:
     with subscriber(daemon, notices=True, silence_s=0.5) as sub:
         live(sub)
         daemon.mute = True

@@ -53,7 +53,7 @@ def test_a_snapshot_and_the_stream_after_it_make_one_row_of_quotes(tmp_path: Pat
             assert sub.counts["snapshot"] > 0
 
 
-def test_keys_that_hear_only_trades_get_every_one_of_them(tmp_path: Path) -> None:
+def test_keys_that_allow_only_trades_get_every_one_of_them(tmp_path: Path) -> None:
     server, client = (tuple(key.decode() for key in zmq.curve_keypair()) for _ in range(2))
     (tmp_path / "clients").mkdir()
     (tmp_path / "clients" / "reader.toml").write_text(f'public_key = "{client[0]}"\ntopics = ["trade.*"]\n')

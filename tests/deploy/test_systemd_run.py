@@ -99,7 +99,7 @@ def test_a_pump_thread_that_hangs_ends_the_watchdog_pings_while_the_main_thread_
             except TimeoutError:
                 break
         assert late.count("WATCHDOG=1") <= 1, late
-        process.send_signal(signal.SIGTERM)  # the main thread hears it all the same
+        process.send_signal(signal.SIGTERM)  # the main thread handles it all the same
         received.until("STOPPING=1")
 
 

@@ -290,7 +290,7 @@ def test_a_journal_that_was_killed_can_be_read_without_a_daemon(path: Path) -> N
 
 
 def test_no_file_no_journal_and_a_newer_one_are_reported(tmp_path: Path) -> None:
-    def complaint(name: str) -> str:  # with the cause by its type: its text differs on Windows
+    def fault(name: str) -> str:  # with the cause by its type: its text differs on Windows
         with closing(JournalReader(tmp_path / name)) as reader, pytest.raises(JournalError) as caught:
             offsets(reader)
         return f"{caught.value} {caught.value.__cause__!r}"
@@ -301,11 +301,11 @@ def test_no_file_no_journal_and_a_newer_one_are_reported(tmp_path: Path) -> None
         pass
     with closing(sqlite3.connect(tmp_path / "newer")) as other:
         other.execute("PRAGMA user_version=3")
-    assert "FileNotFoundError" in complaint("none")
-    assert str(tmp_path / "none") in complaint("none")
-    assert "not a journal" in complaint("text")
-    assert "not begun" in complaint("empty")
-    assert "version 3" in complaint("newer")
+    assert "FileNotFoundError" in fault("none")
+    assert str(tmp_path / "none") in fault("none")
+    assert "not a journal" in fault("text")
+    assert "not begun" in fault("empty")
+    assert "version 3" in fault("newer")
 
 
 def test_a_damaged_page_is_a_journal_error_and_not_the_end_of_the_reader(path: Path) -> None:

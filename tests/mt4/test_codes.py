@@ -72,7 +72,7 @@ def test_a_return_code_has_its_constants_name_or_none(code: int, name: str) -> N
     assert return_code_name(code) == name
 
 
-def test_refusals_and_losses_are_told_apart() -> None:
+def test_refusals_and_losses_are_distinguished() -> None:
     assert ReturnCode.RET_BAD_ACCOUNT_INFO in LOGIN_REFUSALS
     assert {ReturnCode.RET_NO_CONNECT, 255} == CONNECTION_LOSSES
     assert not LOGIN_REFUSALS & CONNECTION_LOSSES

@@ -168,13 +168,13 @@ def planted(record: Record, *visibilities: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", Record.known)
-def test_a_canary_in_every_hidden_byte_is_never_heard(name: str) -> None:
+def test_a_canary_in_every_hidden_byte_is_never_decoded(name: str) -> None:
     record = Record.known[name]
     quiet = repr(Decoder(record)(bytes(record.size)))
     assert repr(Decoder(record)(planted(record, SECRET, INTERNAL, PERSONAL))) == quiet
 
 
-def test_a_canary_in_the_secrets_is_not_heard_when_every_personal_field_is_asked_for() -> None:
+def test_a_canary_in_the_secrets_is_not_decoded_when_every_personal_field_is_asked_for() -> None:
     everything = frozenset(USER_RECORD.by_name)
     decoder = Decoder(USER_RECORD, personal=everything)
     assert repr(decoder(planted(USER_RECORD, SECRET, INTERNAL))) == repr(decoder(bytes(USER_RECORD.size)))

@@ -17,10 +17,10 @@ DAY_S = 86_400.0
 AT_ONCE_S = 1e-6
 
 
-def silent(heard: NotifySocket) -> bool:
+def silent(receiver: NotifySocket) -> bool:
     """Return whether nothing waits to be read."""
     try:
-        return not heard.next(0.01)
+        return not receiver.next(0.01)
     except TimeoutError:
         return True
 
@@ -36,48 +36,48 @@ def test_without_a_service_manager_every_call_does_nothing() -> None:
 
 @unix
 def test_ready_status_and_stopping_are_the_datagrams_of_sd_notify() -> None:
-    with notify_socket() as heard:
-        notifier = Notifier.of_environment({"NOTIFY_SOCKET": heard.address})
+    with notify_socket() as receiver:
+        notifier = Notifier.of_environment({"NOTIFY_SOCKET": receiver.address})
         notifier.ready("publishes on tcp://127.0.0.1:5556")
-        assert heard.next() == ["READY=1", "STATUS=publishes on tcp://127.0.0.1:5556"]
+        assert receiver.next() == ["READY=1", "STATUS=publishes on tcp://127.0.0.1:5556"]
         notifier.status("session lost")
-        assert heard.next() == ["STATUS=session lost"]
+        assert receiver.next() == ["STATUS=session lost"]
         notifier.stopping()
-        assert heard.next() == ["STOPPING=1", "STATUS=stopping"]
+        assert receiver.next() == ["STOPPING=1", "STATUS=stopping"]
 
 
 @unix
 def test_a_status_is_sent_only_when_it_changes_and_stays_one_line() -> None:
-    with notify_socket() as heard:
-        notifier = Notifier(heard.address)
+    with notify_socket() as receiver:
+        notifier = Notifier(receiver.address)
         notifier.ready("one")
         notifier.status("one")
         notifier.status("two\nREADY=1")
-        assert heard.next() == ["READY=1", "STATUS=one"]
-        assert heard.next() == ["STATUS=two READY=1"]
+        assert receiver.next() == ["READY=1", "STATUS=one"]
+        assert receiver.next() == ["STATUS=two READY=1"]
 
 
 @unix
 def test_the_watchdog_is_pinged_only_for_a_count_that_changed() -> None:
-    with notify_socket() as heard:
-        notifier = Notifier(heard.address, AT_ONCE_S)
+    with notify_socket() as receiver:
+        notifier = Notifier(receiver.address, AT_ONCE_S)
         notifier.ping_watchdog(7)
-        assert heard.next() == ["WATCHDOG=1"]
+        assert receiver.next() == ["WATCHDOG=1"]
         notifier.ping_watchdog(7)
-        assert silent(heard)
+        assert silent(receiver)
         notifier.ping_watchdog(8)
-        assert heard.next() == ["WATCHDOG=1"]
+        assert receiver.next() == ["WATCHDOG=1"]
 
 
 @unix
 def test_pings_are_rare_and_none_are_sent_without_a_watchdog() -> None:
-    with notify_socket() as heard:
-        patient = Notifier(heard.address, DAY_S)
+    with notify_socket() as receiver:
+        patient = Notifier(receiver.address, DAY_S)
         for turns in range(1000):
             patient.ping_watchdog(turns)
-            Notifier(heard.address).ping_watchdog(turns)
-        assert heard.next() == ["WATCHDOG=1"]
-        assert silent(heard)
+            Notifier(receiver.address).ping_watchdog(turns)
+        assert receiver.next() == ["WATCHDOG=1"]
+        assert silent(receiver)
 
 
 @unix
@@ -93,18 +93,18 @@ def test_pings_are_rare_and_none_are_sent_without_a_watchdog() -> None:
     ids=["any process", "this process", "another process", "no number", "none"],
 )
 def test_the_watchdog_is_the_one_of_this_process(variables: dict[str, str], wants: bool) -> None:  # noqa: FBT001
-    with notify_socket() as heard:
-        Notifier.of_environment({"NOTIFY_SOCKET": heard.address, **variables}).ping_watchdog(1)
-        assert silent(heard) is not wants
+    with notify_socket() as receiver:
+        Notifier.of_environment({"NOTIFY_SOCKET": receiver.address, **variables}).ping_watchdog(1)
+        assert silent(receiver) is not wants
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_an_abstract_address_is_understood() -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(f"\0mt4pump-test-{os.getpid()}")
-        heard.settimeout(30)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0mt4pump-test-{os.getpid()}")
+        receiver.settimeout(30)
         Notifier.of_environment({"NOTIFY_SOCKET": f"@mt4pump-test-{os.getpid()}"}).stopping()
-        assert heard.recv(100) == b"STOPPING=1\nSTATUS=stopping"
+        assert receiver.recv(100) == b"STOPPING=1\nSTATUS=stopping"
 
 
 @unix

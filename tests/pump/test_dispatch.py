@@ -384,7 +384,7 @@ def test_one_price_beyond_all_bounds_does_not_cost_the_quotes_beside_it(pump: Ha
     assert [message.topic for message in events] == ["quote.EURUSD", "quote.BROKEN", "quote.EURUSD"]
 
 
-def test_quotes_are_not_packed_for_nobody() -> None:
+def test_quotes_without_a_subscriber_are_not_packed() -> None:
     with open_harness(b"trade.") as made:
         made.start()
         sent = made.bus.publisher.sent

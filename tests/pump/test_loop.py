@@ -218,7 +218,7 @@ def test_records_that_did_not_fit_are_counted_published_and_healed_by_a_reread(r
     assert sorted(orders) == list(range(count))
 
 
-def test_an_overflow_before_start_publishes_nobody_that_everything_closed(running: RunningPump) -> None:
+def test_an_overflow_before_start_publishes_no_order_as_closed(running: RunningPump) -> None:
     running.manager.tables["trades"] = trade(1)
     running.attach()
     running.inbox.put_command(Command.DETACH, (running.session, "lost"))

@@ -139,7 +139,7 @@ def test_records_lost_before_the_reread_came_ask_for_another_one(own: zmq.Contex
 # The end
 
 
-def test_a_stop_without_time_says_goodbye_and_counts_what_it_leaves_untold(
+def test_a_stop_without_time_publishes_the_end_and_counts_what_it_leaves_unpublished(
     running: RunningPump, caplog: pytest.LogCaptureFixture
 ) -> None:
     running.attach()

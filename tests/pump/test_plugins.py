@@ -108,7 +108,7 @@ def test_a_plugin_and_its_parameter_that_change_together_are_published_once(dela
     assert delayed.events_after(PLUGINS) == []
 
 
-def test_bytes_of_a_parameter_that_nobody_sees_are_a_repeat(delayed: Harness) -> None:
+def test_bytes_of_a_parameter_that_are_never_published_are_a_repeat(delayed: Harness) -> None:
     delayed.manager.parameters[0] = delay("3", reserved=[1] * 16)
     assert delayed.events_after(PLUGINS) == []
 

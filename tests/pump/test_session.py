@@ -65,7 +65,7 @@ TABLES = {
 }
 
 
-class Doubtful:
+class UnconfirmedTables:
     """A harness whose Manager empties its tables before it reports the end of the session, and a clock."""
 
     def __init__(self, harness: Harness) -> None:
@@ -85,9 +85,9 @@ class Doubtful:
 
 
 @pytest.fixture(name="unconfirmed")
-def _unconfirmed() -> Iterator[Doubtful]:
+def _unconfirmed() -> Iterator[UnconfirmedTables]:
     with open_harness() as harness:
-        made = Doubtful(harness)
+        made = UnconfirmedTables(harness)
         for name, row in TABLES.values():
             harness.manager.tables[name] = row
         harness.start()
@@ -97,7 +97,9 @@ def _unconfirmed() -> Iterator[Doubtful]:
 
 
 @pytest.mark.parametrize("code", TABLES)
-def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(unconfirmed: Doubtful, code: PumpCode) -> None:
+def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(
+    unconfirmed: UnconfirmedTables, code: PumpCode
+) -> None:
     harness, (name, _) = unconfirmed.harness, TABLES[code]
     harness.manager.tables[name] = b""
     assert harness.events_after(code) == []
@@ -109,7 +111,9 @@ def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(unconfirmed: Do
 
 
 @pytest.mark.parametrize("code", TABLES)
-def test_a_table_that_a_session_emptied_at_its_end_changes_nothing(unconfirmed: Doubtful, code: PumpCode) -> None:
+def test_a_table_that_a_session_emptied_at_its_end_changes_nothing(
+    unconfirmed: UnconfirmedTables, code: PumpCode
+) -> None:
     harness, (name, _) = unconfirmed.harness, TABLES[code]
     harness.manager.tables[name] = b""
     assert harness.events_after(code) == []
@@ -119,7 +123,7 @@ def test_a_table_that_a_session_emptied_at_its_end_changes_nothing(unconfirmed: 
     assert [message.topic for message in harness.events_after(PumpCode.START_PUMPING)] == ["session.start"]
 
 
-def test_all_orders_stay_open_when_the_second_read_raises(unconfirmed: Doubtful) -> None:
+def test_all_orders_stay_open_when_the_second_read_raises(unconfirmed: UnconfirmedTables) -> None:
     unconfirmed.harness.manager.tables["trades"] = b""
     unconfirmed.harness.events_after(PumpCode.UPDATE_TRADES)
     unconfirmed.harness.manager.connected = False
@@ -128,14 +132,14 @@ def test_all_orders_stay_open_when_the_second_read_raises(unconfirmed: Doubtful)
     assert unconfirmed.harness.dispatcher.trades.orders.open.keys() == {1}
 
 
-def test_without_callbacks_the_second_read_waits_longer(unconfirmed: Doubtful) -> None:
+def test_without_callbacks_the_second_read_waits_longer(unconfirmed: UnconfirmedTables) -> None:
     unconfirmed.harness.manager.tables["trades"] = b""
     unconfirmed.harness.events_after(PumpCode.UPDATE_TRADES)
     assert unconfirmed.pass_by(CONFIRM_IN_SILENCE_S * 0.9) == []
     assert len(unconfirmed.pass_by(CONFIRM_IN_SILENCE_S * 0.1)) == 1
 
 
-def test_doorbells_in_between_neither_agree_nor_put_the_second_read_off(unconfirmed: Doubtful) -> None:
+def test_doorbells_in_between_neither_agree_nor_put_the_second_read_off(unconfirmed: UnconfirmedTables) -> None:
     harness = unconfirmed.harness
     harness.manager.tables["trades"] = b""
     for _ in range(5):
@@ -144,7 +148,7 @@ def test_doorbells_in_between_neither_agree_nor_put_the_second_read_off(unconfir
     assert len(unconfirmed.pass_by(CONFIRM_IN_SILENCE_S)) == 1
 
 
-def test_a_table_that_is_full_again_forgets_that_it_was_empty(unconfirmed: Doubtful) -> None:
+def test_a_table_that_is_full_again_forgets_that_it_was_empty(unconfirmed: UnconfirmedTables) -> None:
     harness = unconfirmed.harness
     for array in (b"", TABLES[PumpCode.UPDATE_TRADES][1], b""):
         harness.manager.tables["trades"] = array
@@ -153,7 +157,9 @@ def test_a_table_that_is_full_again_forgets_that_it_was_empty(unconfirmed: Doubt
     assert harness.dispatcher.skipped()["empty_tables"] == 2
 
 
-def test_an_empty_table_at_the_start_of_the_next_session_has_to_be_confirmed_too(unconfirmed: Doubtful) -> None:
+def test_an_empty_table_at_the_start_of_the_next_session_has_to_be_confirmed_too(
+    unconfirmed: UnconfirmedTables,
+) -> None:
     harness = unconfirmed.harness
 
     def empty(manager: FakeManager) -> None:

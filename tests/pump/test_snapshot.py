@@ -6,22 +6,22 @@ from threading import Thread
 
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 
-CUT = StateSnapshot(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={}, rows=())
+SNAPSHOT = StateSnapshot(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={}, rows=())
 
 
 def test_an_answer_wakes_the_waiting_thread() -> None:
     request = SnapshotRequest((b"quote.",))
-    other = Thread(target=request.answer, args=(CUT,))
+    other = Thread(target=request.answer, args=(SNAPSHOT,))
     other.start()
-    assert request.wait(40) is CUT
+    assert request.wait(40) is SNAPSHOT
     other.join()
     assert request.prefixes == (b"quote.",)
 
 
 def test_an_answer_that_came_first_is_there_at_once() -> None:
     request = SnapshotRequest((b"",))
-    request.answer(CUT)
-    assert request.wait(0) is CUT
+    request.answer(SNAPSHOT)
+    assert request.wait(0) is SNAPSHOT
     assert not request.is_open
 
 

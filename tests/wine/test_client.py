@@ -13,7 +13,7 @@ from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
-TOLD = 4
+LOST_AND_LIVE = 4
 
 ASYNC = f"""\
 import asyncio, sys
@@ -27,9 +27,9 @@ async def work():
         print("live", flush=True)
         seen = 0
         async for trade in sub:
-            print("heard", trade.seq, trade.healed, flush=True)
+            print("received", trade.seq, trade.healed, flush=True)
             seen += 1
-            if seen == {TOLD}:
+            if seen == {LOST_AND_LIVE}:
                 break
 
 asyncio.run(work(), loop_factory=getattr(asyncio, sys.argv[3]))
@@ -99,8 +99,8 @@ def test_both_event_loops_of_windows_bring_every_trade_once_and_healed(
         daemon.publish("trade.1")
         daemon.lose("trade.1", "trade.1")
         daemon.publish("trade.1")
-        seen = [run.line("heard ", LIMIT_S).split() for _ in range(TOLD)]
-        assert [seq for _, seq, _ in seen] == [str(seq) for seq in range(1, TOLD + 1)]
+        seen = [run.line("received ", LIMIT_S).split() for _ in range(LOST_AND_LIVE)]
+        assert [seq for _, seq, _ in seen] == [str(seq) for seq in range(1, LOST_AND_LIVE + 1)]
         assert [healed for _, _, healed in seen[:-1]] == ["False", "True", "True"], "the lost ones, from the journal"
         run.line("ended", STOP_LIMIT_S)
         assert run.end(STOP_LIMIT_S) == 0, run.text

@@ -15,7 +15,7 @@ from tests.bus import until
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.gateway.gateway_run import ask, kind
 from tests.consumers.gateway.gateway_run import until as seen
-from tests.consumers.nats_bridge.nats_run import Stage, needs_server
+from tests.consumers.nats_bridge.nats_run import NatsPrograms, needs_server
 from tests.programs import program
 from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
@@ -58,7 +58,7 @@ def test_metrics_are_served_and_ctrl_c_ends_the_exporter_cleanly(
     with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
         found = re.search(r"served on (http://[\d.:]+/metrics)", run.line("served on ", LIMIT_S))
         assert found
-        until(lambda: "mt4pump_up 1.0" in page(found[1]), "the exporter hears the daemon", LIMIT_S)
+        until(lambda: "mt4pump_up 1.0" in page(found[1]), "the exporter receives heartbeats", LIMIT_S)
         run.process.send_signal(signal.SIGINT)
         run.line("stopped", STOP_LIMIT_S)
         assert run.end(STOP_LIMIT_S) == 0, run.text
@@ -96,20 +96,24 @@ def test_the_gateway_serves_its_page_and_quotes_until_ctrl_c(
 @needs_server
 def test_the_nats_bridge_stores_trades_until_ctrl_c(windows: Machine, tmp_path: Path) -> None:
     """Daemon and NATS server are Linux programs here, as they may be on other machines there."""
-    stage = Stage(tmp_path)
-    where = [f"--endpoint={stage.endpoint}", f"--query-endpoint={stage.query_endpoint}", f"--servers={stage.url}"]
+    programs = NatsPrograms(tmp_path)
+    where = [
+        f"--endpoint={programs.endpoint}",
+        f"--query-endpoint={programs.query_endpoint}",
+        f"--servers={programs.url}",
+    ]
     try:
-        stage.nats.start()
-        stage.daemon.start()
+        programs.nats.start()
+        programs.daemon.start()
         arguments = ("-u", "-m", "mt4pump_consumers.nats_bridge", "--start=first", "--retry-s=1", *where)
         with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
-            until(lambda: stage.state()[0] > 0, "trades are stored", LIMIT_S)
+            until(lambda: programs.state()[0] > 0, "trades are stored", LIMIT_S)
             run.process.send_signal(signal.SIGINT)
             run.line("stopped", STOP_LIMIT_S)
             assert run.end(STOP_LIMIT_S) == 0, run.text
             assert "Traceback" not in run.text
     finally:
-        stage.end()
+        programs.end()
 
 
 @pytest.mark.parametrize("consumer", ["gateway", "metrics", "monitor", "nats_bridge"])

@@ -1,4 +1,4 @@
-"""The daemon on Windows Python and a Windows DLL, heard by a subscriber on Linux, from start to Ctrl-C."""
+"""The daemon on Windows Python and a Windows DLL, received by a subscriber on Linux, from start to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def daemon(
     )
 
 
-def test_what_the_dll_tells_reaches_a_subscriber_on_linux_until_ctrl_c_ends_it_cleanly(
+def test_what_the_dll_reports_reaches_a_subscriber_on_linux_until_ctrl_c_ends_it_cleanly(
     windows: Machine, library: Path, tmp_path: Path
 ) -> None:
     scenario, go = trading(tmp_path / "script", windows.windows)

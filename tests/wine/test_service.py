@@ -202,7 +202,7 @@ def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, 
     code, text = service("status")
     running = [line.split()[0] for line in text.splitlines() if RUNNING in line]
     assert (code, running) == (0, FORTH), f"{text}\n{service.log.read_text(encoding='utf-8')}"
-    until(lambda: "mt4pump_up 1.0" in served(address), "the exporter hears the daemon", LIMIT_S)
+    until(lambda: "mt4pump_up 1.0" in served(address), "the exporter receives heartbeats", LIMIT_S)
     assert named(service.must("stop", "daemon")) == BACK, "who needs it ends first"
     for name in PROGRAMS:
         log = service.root / name / "logs" / f"{name}.log"

@@ -30,7 +30,7 @@ def body(symbol: str, seq: int, epoch: int) -> dict[str, object]:
 
 
 def heartbeat(seq: int, epoch: int) -> dict[str, object]:
-    """Return the least that a subscriber needs to hear."""
+    """Return the smallest heartbeat that a subscriber accepts."""
     facts = {
         "state": "pumping",
         "server": "bench",

@@ -16,7 +16,7 @@ import psutil
 
 from mt4pump.journal import Journal, JournalOptions, Stored
 from tests.consumers.archive.database_servers import DatabaseServer
-from tests.consumers.archive.test_archive_program import World
+from tests.consumers.archive.test_archive_program import ArchivePrograms
 
 SMALL_DISK_BYTES = 512 << 20
 CLOCK_AHEAD_S = 30 * 86_400
@@ -30,14 +30,14 @@ Fault = Callable[[], AbstractContextManager[None]]
 
 
 class Faults:
-    """The faults of one world by name; each is a function that gives a context manager, which ends the fault.
+    """The faults of the programs by name; each is a function that gives a context manager, which ends the fault.
 
     ``missing`` says which ones this machine cannot have, and why. ``server`` is the database, if there is one.
     """
 
-    def __init__(self, world: World, stack: ExitStack, server: DatabaseServer | None) -> None:
-        self._world, self._server = world, server
-        self._clock = world.folder / "clock_shift"
+    def __init__(self, programs: ArchivePrograms, stack: ExitStack, server: DatabaseServer | None) -> None:
+        self._programs, self._server = programs, server
+        self._clock = programs.folder / "clock_shift"
         self.missing: list[str] = []
         self.by_name: dict[str, Fault] = {"clock jump": self._clock_jump}
         program = [sys.executable, "-m", "tests.consumers.archive.shifted_clock", str(self._clock)]
@@ -53,11 +53,11 @@ class Faults:
                 program = [*RIGHTS, *program]
             else:
                 self.missing.append("read-only folder: there is no setpriv")
-        world.archive_program = program
-        world.archive = world.new_archive("--metrics-port", "0")
+        programs.archive_program = program
+        programs.archive = programs.new_archive("--metrics-port", "0")
 
     def _has_small_disk(self, stack: ExitStack) -> bool:
-        path = self._world.path
+        path = self._programs.path
         path.mkdir(mode=0o700)
         size = f"size={SMALL_DISK_BYTES},mode=700"
         mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)]
@@ -77,7 +77,7 @@ class Faults:
     @contextmanager
     def _full_disk(self) -> Iterator[None]:
         """Not one byte is free."""
-        filler = self._world.path / "filler"
+        filler = self._programs.path / "filler"
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(bytes(1 << 20)):
                 pass
@@ -87,7 +87,7 @@ class Faults:
     @contextmanager
     def _read_only_folder(self) -> Iterator[None]:
         """Nothing can be made or renamed in the folder."""
-        folders = [self._world.path, *(path for path in self._world.path.rglob("*") if path.is_dir())]
+        folders = [self._programs.path, *(path for path in self._programs.path.rglob("*") if path.is_dir())]
         for folder in folders:
             folder.chmod(0o500)
         yield

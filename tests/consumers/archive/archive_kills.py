@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.consumers.archive.archive_faults import Faults, fill_journal
+from tests.consumers.archive.database_programs import DatabasePrograms
 from tests.consumers.archive.database_servers import ClickhouseServer, DatabaseServer, PostgresqlServer, running
-from tests.consumers.archive.database_world import DatabaseWorld
-from tests.consumers.archive.test_archive_program import LIMIT_S, World
+from tests.consumers.archive.test_archive_program import LIMIT_S, ArchivePrograms
 
 SERVERS: dict[str, type[DatabaseServer] | None] = {
     "parquet": None,
@@ -34,10 +34,10 @@ DAEMON_EVERY, DATABASE_EVERY, FAULT_EVERY = 8, 3, 5
 class KillRun:
     """One run: kills and faults in an order that ``seed`` says; ``counts`` has how many of each there were."""
 
-    def __init__(self, world: World, server: DatabaseServer | None, faults: Faults, seed: int) -> None:
+    def __init__(self, programs: ArchivePrograms, server: DatabaseServer | None, faults: Faults, seed: int) -> None:
         self.counts: Counter[str] = Counter()
         self.kills = 0
-        self._world, self._server, self._faults = world, server, faults
+        self._programs, self._server, self._faults = programs, server, faults
         self._chance = random.Random(seed)  # noqa: S311 - the same order each time
 
     def run(self, kills: int, events: int) -> None:
@@ -63,14 +63,14 @@ class KillRun:
         self.kills += name.startswith("kill")
 
     def _kill_archive(self) -> None:
-        self._world.archive.kill()
-        self._world.archive.start()
+        self._programs.archive.kill()
+        self._programs.archive.start()
         self._count("kill of the archive")
 
     def _kill_daemon(self, events: int) -> None:
-        self._world.daemon.kill()
-        fill_journal(self._world.folder, events)
-        self._world.daemon.start()
+        self._programs.daemon.kill()
+        fill_journal(self._programs.folder, events)
+        self._programs.daemon.start()
         self._count("kill of the daemon")
 
     def _hold(self, name: str) -> None:
@@ -82,21 +82,21 @@ class KillRun:
             if self._chance.random() < 0.5:
                 self._kill_archive()
                 time.sleep(self._chance.uniform(0, 3))
-        assert self._world.archive.running is not None
-        code = self._world.archive.running.poll()
+        assert self._programs.archive.running is not None
+        code = self._programs.archive.running.poll()
         if code is not None:
-            assert code == 3, self._world.archive.text[-3000:]
+            assert code == 3, self._programs.archive.text[-3000:]
             self.counts[f"start refused ({name})"] += 1
-            self._world.archive.start()
+            self._programs.archive.start()
 
     def _wait_for_commit(self) -> None:
         """Wait for the next commit: a program that is still starting has nothing to lose."""
-        before, deadline_s = self._world.last_commit, time.monotonic() + LIMIT_S
-        while self._world.last_commit == before:
-            running = self._world.archive.running
+        before, deadline_s = self._programs.last_commit, time.monotonic() + LIMIT_S
+        while self._programs.last_commit == before:
+            running = self._programs.archive.running
             assert running is not None
-            assert running.poll() is None, self._world.archive.text[-3000:]
-            assert time.monotonic() < deadline_s, self._world.archive.text[-3000:]
+            assert running.poll() is None, self._programs.archive.text[-3000:]
+            assert time.monotonic() < deadline_s, self._programs.archive.text[-3000:]
             time.sleep(0.02)
 
 
@@ -107,19 +107,19 @@ def kill_run(folder: Path, store: str, *, kills: int, events: int, rate: int = 1
         kind, server = SERVERS[store], None
         if kind is not None:
             server = stack.enter_context(running(kind()))
-        world = World(folder, rate) if server is None else DatabaseWorld(folder, server, rate)
-        faults = Faults(world, stack, server)
-        with world.running():
-            run = KillRun(world, server, faults, seed)
+        programs = ArchivePrograms(folder, rate) if server is None else DatabasePrograms(folder, server, rate)
+        faults = Faults(programs, stack, server)
+        with programs.running():
+            run = KillRun(programs, server, faults, seed)
             run.run(kills, events)
-            found = world.compare()
+            found = programs.compare()
             counts = ", ".join(f"{name} {count}" for name, count in sorted(run.counts.items()))
-            line = f"{store}: kills {run.kills} ({counts}); events {world.events}; {found}"
+            line = f"{store}: kills {run.kills} ({counts}); events {programs.events}; {found}"
             if faults.missing:
                 line += f"; not tried: {', '.join(faults.missing)}"
             assert found.durable >= events, line
             assert (found.missing, found.twice) == (0, 0), line
-            world.check_quotes()
+            programs.check_quotes()
     return f"{line}; {time.monotonic() - began_s:.0f} s"
 
 

@@ -16,8 +16,8 @@ pytest.importorskip("psycopg")
 from mt4pump.errors import CONSTRAINTS_PLACE
 from tests.bus import until
 from tests.consumers.archive.archive_run import answer
+from tests.consumers.archive.database_programs import DatabasePrograms
 from tests.consumers.archive.database_servers import CLICKHOUSES, LIMIT_S, POSTGRESQL, DatabaseServer, running
-from tests.consumers.archive.database_world import DatabaseWorld
 from tests.consumers.nats_bridge.nats_run import environment
 
 pytestmark = pytest.mark.timeout(600)
@@ -30,58 +30,58 @@ def _server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
         yield server
 
 
-@pytest.fixture(name="world")
-def _world(tmp_path: Path, server: DatabaseServer) -> Iterator[DatabaseWorld]:
-    with DatabaseWorld(tmp_path, server).running() as world:
-        yield world
+@pytest.fixture(name="programs")
+def _programs(tmp_path: Path, server: DatabaseServer) -> Iterator[DatabasePrograms]:
+    with DatabasePrograms(tmp_path, server).running() as programs:
+        yield programs
 
 
 def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(
     tmp_path: Path, server: DatabaseServer
 ) -> None:
-    world = DatabaseWorld(tmp_path, server, rate=3_000)
-    flags = ("--metrics-port", str(world.metrics_port), "--buffer-events", "1000")
-    world.archive = world.new_archive(*flags)
-    with world.running():
-        world.reaches(5)
+    programs = DatabasePrograms(tmp_path, server, rate=3_000)
+    flags = ("--metrics-port", str(programs.metrics_port), "--buffer-events", "1000")
+    programs.archive = programs.new_archive(*flags)
+    with programs.running():
+        programs.reaches(5)
         server.kill()
-        until(lambda: "reading stops until it can be written" in world.archive.text, "the buffer is full", LIMIT_S)
-        health = f"http://127.0.0.1:{world.metrics_port}/healthz"
+        until(lambda: "reading stops until it can be written" in programs.archive.text, "the buffer is full", LIMIT_S)
+        health = f"http://127.0.0.1:{programs.metrics_port}/healthz"
         until(lambda: "cannot be written" in answer(health), "the program says so", LIMIT_S)
         server.start()
-        until(lambda: "can be written again" in world.archive.text, "the archive reconnects", LIMIT_S)
+        until(lambda: "can be written again" in programs.archive.text, "the archive reconnects", LIMIT_S)
         until(lambda: answer(health) == "ok\n", "the program is healthy again", LIMIT_S)
-        metrics = answer(f"http://127.0.0.1:{world.metrics_port}/metrics")
+        metrics = answer(f"http://127.0.0.1:{programs.metrics_port}/metrics")
         assert "mt4pump_archive_reconnects_total 1.0" in metrics
         assert "mt4pump_archive_failures_total 0.0" not in metrics
-        world.check(least=5)
+        programs.check(least=5)
 
 
-def test_verify_counts_what_is_missing_in_the_database(world: DatabaseWorld, server: DatabaseServer) -> None:
-    world.reaches(5)
-    world.archive.kill()
-    world.verify()
+def test_verify_counts_what_is_missing_in_the_database(programs: DatabasePrograms, server: DatabaseServer) -> None:
+    programs.reaches(5)
+    programs.archive.kill()
+    programs.verify()
     delete = "alter table session delete" if server.own_columns else "delete from session"
-    server.execute(world.database, f'{delete} where "offset" = 1')
+    server.execute(programs.database, f'{delete} where "offset" = 1')
     first = 'select 1 from session where "offset" = 1'
-    until(lambda: server.execute(world.database, first) == [], "it is gone", LIMIT_S)
+    until(lambda: server.execute(programs.database, first) == [], "it is gone", LIMIT_S)
     with pytest.raises(AssertionError, match="missing"):
-        world.verify()
+        programs.verify()
 
 
 def test_an_archive_that_finds_another_ones_commit_ends_and_goes_on_after_a_restart(
-    world: DatabaseWorld, server: DatabaseServer
+    programs: DatabasePrograms, server: DatabaseServer
 ) -> None:
-    world.reaches(5)
+    programs.reaches(5)
     if server.own_columns:
-        server.store(world.database).close()  # the archive that began last may write
+        server.store(programs.database).close()  # the archive that began last may write
     else:
-        server.execute(world.database, "update archive_state set last_commit = 'of somebody else'")
-    assert world.archive.running is not None
-    assert world.archive.running.wait(LIMIT_S) == 1
-    assert "is not as this archive left it: another one wrote to it" in world.archive.text
-    world.archive.start()
-    world.check(least=5)
+        server.execute(programs.database, "update archive_state set last_commit = 'of somebody else'")
+    assert programs.archive.running is not None
+    assert programs.archive.running.wait(LIMIT_S) == 1
+    assert "is not as this archive left it: another one wrote to it" in programs.archive.text
+    programs.archive.start()
+    programs.check(least=5)
 
 
 def test_without_psycopg_the_program_names_the_extra(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from mt4pump.client.event import TopicName
 from tests.bus import until
 from tests.consumers.archive.archive_run import EPOCH, TS, rows, trade
 from tests.consumers.archive.database_servers import CLICKHOUSES, POSTGRESQL, DatabaseServer, running
-from tests.consumers.archive.test_archive_program import LIMIT_S, World
+from tests.consumers.archive.test_archive_program import LIMIT_S, ArchivePrograms
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -116,19 +116,19 @@ def test_the_same_journal_or_the_same_server_code_is_the_same_daemon(log: str | 
 
 def test_a_second_daemon_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    world, other = World(tmp_path), World(tmp_path / "other", server_code="live")
-    with world.running():
-        world.reaches(5)
-        assert world.archive.stop() == 0
+    programs, other = ArchivePrograms(tmp_path), ArchivePrograms(tmp_path / "other", server_code="live")
+    with programs.running():
+        programs.reaches(5)
+        assert programs.archive.stop() == 0
         with other.running():
             other.reaches(1)
             other.archive.kill()
-            other.path = world.path
+            other.path = programs.path
             wrong = other.new_archive("--metrics-port", "0")
             wrong.start()
             assert wrong.running is not None
             assert wrong.running.wait(LIMIT_S) == 1, wrong.text[-3000:]
             assert "of the daemon with server_code demo, and this one has live: give each daemon" in wrong.text
-        world.archive.start()
-        world.check(least=5)
-        until(lambda: {row[0] for row in world.rows("session", "server_code")} == {"demo"}, "no event of the other")
+        programs.archive.start()
+        programs.check(least=5)
+        until(lambda: {row[0] for row in programs.rows("session", "server_code")} == {"demo"}, "no event of the other")

@@ -43,7 +43,7 @@ class Compared(NamedTuple):
         return f"durable {self.durable}; missing {self.missing}; twice {self.twice}; holes recorded {self.holes}"
 
 
-class World:
+class ArchivePrograms:
     """A daemon with the simulator and an archive, each a process."""
 
     def __init__(self, folder: Path, rate: int = 500, server_code: str = "demo") -> None:
@@ -180,18 +180,18 @@ class World:
             assert found == list(range(found[0], found[-1] + 1)), f"{topic} in {epoch}"
 
 
-@pytest.fixture(name="world")
-def _world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path).running() as world:
-        yield world
+@pytest.fixture(name="programs")
+def _programs(tmp_path: Path) -> Iterator[ArchivePrograms]:
+    with ArchivePrograms(tmp_path).running() as programs:
+        yield programs
 
 
 @pytest.mark.timeout(300)
-def test_while_the_folder_cannot_be_written_nothing_is_lost_that_the_journal_has(world: World) -> None:
-    world.reaches(5)
-    staging = world.path / "_staging"
+def test_while_the_folder_cannot_be_written_nothing_is_lost_that_the_journal_has(programs: ArchivePrograms) -> None:
+    programs.reaches(5)
+    staging = programs.path / "_staging"
     until(lambda: not list(staging.iterdir()), "nothing staged")
-    moved = world.path / "_moved"
+    moved = programs.path / "_moved"
     deadline_s = time.monotonic() + LIMIT_S
     while True:
         try:
@@ -199,15 +199,15 @@ def test_while_the_folder_cannot_be_written_nothing_is_lost_that_the_journal_has
             break
         except OSError:
             assert time.monotonic() < deadline_s
-    until(lambda: "cannot be written" in world.archive.text, "the fault is logged", LIMIT_S)
+    until(lambda: "cannot be written" in programs.archive.text, "the fault is logged", LIMIT_S)
     moved.rename(staging)
-    until(lambda: "can be written again" in world.archive.text, "the archive recovers", LIMIT_S)
-    world.check(least=5)
+    until(lambda: "can be written again" in programs.archive.text, "the archive recovers", LIMIT_S)
+    programs.check(least=5)
 
 
 @pytest.fixture(name="small_disk")
 def _small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a file system of 8 MB where `World` has its archive."""
+    """Give a file system of 8 MB where `ArchivePrograms` has its archive."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("a file system can be mounted by root on Linux alone")
     path = tmp_path / "archive"
@@ -222,30 +222,30 @@ def _small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(300)
-def test_on_a_full_disk_nothing_is_lost_that_the_journal_has(small_disk: Path, world: World) -> None:
-    world.reaches(5)
+def test_on_a_full_disk_nothing_is_lost_that_the_journal_has(small_disk: Path, programs: ArchivePrograms) -> None:
+    programs.reaches(5)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)):
             pass
-    until(lambda: "No space left on device" in world.archive.text, "the fault is logged", LIMIT_S)
-    before, faults = world.confirmed, world.archive.text.count("No space left on device")
-    world.archive.kill()
-    world.archive.start()
-    until(lambda: world.archive.text.count("No space left on device") > faults, "it starts and tries again", LIMIT_S)
+    until(lambda: "No space left on device" in programs.archive.text, "the fault is logged", LIMIT_S)
+    before, faults = programs.confirmed, programs.archive.text.count("No space left on device")
+    programs.archive.kill()
+    programs.archive.start()
+    until(lambda: programs.archive.text.count("No space left on device") > faults, "it starts and tries again", LIMIT_S)
     filler.unlink()
-    world.reaches(before + 1)
-    world.check(least=5)
+    programs.reaches(before + 1)
+    programs.check(least=5)
 
 
 @pytest.mark.timeout(300)
-def test_metrics_and_health(world: World) -> None:
-    world.reaches(1)
-    world.archive.kill()
-    world.archive = world.new_archive("--metrics-port", str(world.metrics_port))
-    world.archive.start()
-    world.reaches(world.confirmed + 1)
-    base = f"http://127.0.0.1:{world.metrics_port}"
+def test_metrics_and_health(programs: ArchivePrograms) -> None:
+    programs.reaches(1)
+    programs.archive.kill()
+    programs.archive = programs.new_archive("--metrics-port", str(programs.metrics_port))
+    programs.archive.start()
+    programs.reaches(programs.confirmed + 1)
+    base = f"http://127.0.0.1:{programs.metrics_port}"
     with urllib.request.urlopen(f"{base}/healthz", timeout=30) as answer:  # noqa: S310 - our own address
         assert answer.read() == b"ok\n"
     with urllib.request.urlopen(f"{base}/metrics", timeout=30) as answer:  # noqa: S310
@@ -268,9 +268,9 @@ def test_without_its_libraries_it_says_what_to_install_and_that_32_bit_python_ha
 
 
 @pytest.mark.timeout(300)
-def test_a_folder_in_use_ends_the_program_with_code_3(world: World) -> None:
-    world.reaches(1)
-    other = world.new_archive("--metrics-port", "0")
+def test_a_folder_in_use_ends_the_program_with_code_3(programs: ArchivePrograms) -> None:
+    programs.reaches(1)
+    other = programs.new_archive("--metrics-port", "0")
     started = time.monotonic()
     other.start()
     assert other.running is not None
@@ -279,11 +279,11 @@ def test_a_folder_in_use_ends_the_program_with_code_3(world: World) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_guides_query_draws_the_spread_by_hour(world: World) -> None:
+def test_the_guides_query_draws_the_spread_by_hour(programs: ArchivePrograms) -> None:
     """The guide's first two commands are the two programs of this test; the third one is taken from it."""
     guide = (Path(__file__).parents[3] / "consumers" / "README.md").read_text(encoding="utf-8")
     (query,) = re.findall(r'^mt4pump-archive query "(select hour.+)"$', guide, re.MULTILINE)
-    until(lambda: any(row[0] == "EURUSD" for row in world.rows("quote", "symbol")), "quotes are archived", LIMIT_S)
-    words = [*PROGRAM, "query", query, "--path", str(world.path)]
+    until(lambda: any(row[0] == "EURUSD" for row in programs.rows("quote", "symbol")), "quotes are archived", LIMIT_S)
+    words = [*PROGRAM, "query", query, "--path", str(programs.path)]
     done = subprocess.run(words, env=environment(), capture_output=True, check=True, timeout=LIMIT_S)
     assert "█" in done.stdout.decode("utf-8")

@@ -308,7 +308,7 @@ def killable_feed(folder: Path) -> Iterator[tuple[tuple[str, str], Popen[str], R
         yield where, first.process, run, link
 
 
-def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
+def test_a_daemon_that_goes_and_comes_back_is_reported(tmp_path: Path) -> None:
     with killable_feed(tmp_path) as (where, first, run, link):
         ask(link, action="subscribe", symbols=["EURUSD"])
         until(link, kind("quote"))
@@ -342,7 +342,7 @@ def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: 
         stop(run.program)
 
 
-def test_after_a_loss_only_open_orders_are_last_values_and_readers_are_told(tmp_path: Path) -> None:
+def test_after_a_loss_only_open_orders_are_last_values_and_readers_get_a_notice(tmp_path: Path) -> None:
     with killable_feed(tmp_path) as (where, first, _, link):
         ask(link, action="subscribe", topics=["trade.*", "user.*"])
         old = until(link, kind("user"))["data"]["epoch"]

@@ -51,7 +51,7 @@ def run(test: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["restarted", "not_whole", "lost"])
-def test_an_order_whose_end_was_lost_is_forgotten_and_readers_are_told(kind: str) -> None:
+def test_an_order_whose_end_was_lost_is_forgotten_and_readers_get_a_notice(kind: str) -> None:
     async def test() -> None:
         bench = Bench(snapshot(trade_7=2))
         assert await bench.check()

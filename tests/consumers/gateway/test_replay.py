@@ -171,7 +171,7 @@ def test_when_the_live_stream_outruns_what_is_remembered_the_journal_is_asked_ag
     assert not client.replies[0]["more"]
 
 
-def test_when_it_always_outruns_it_the_client_is_told_to_go_on_from_there() -> None:
+def test_when_it_always_outruns_it_the_reply_says_where_to_go_on() -> None:
     journal = Journal(5)
 
     def happen() -> None:
@@ -201,7 +201,7 @@ def test_a_resume_that_is_cut_short_goes_on_where_it_ended(monkeypatch: pytest.M
     assert [answer["count"] for answer in answers] == [10, 10, 10, 5]
 
 
-def test_a_hole_in_the_journal_is_told_even_when_the_resume_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_in_the_journal_is_reported_even_when_the_resume_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PAGE", 10)
     journal = Journal(35)
     journal.whole = False

@@ -247,7 +247,7 @@ def test_a_heartbeat_with_strange_values_is_shown_as_far_as_it_makes_sense(stran
     text(dict.fromkeys(BODY, strange))
 
 
-def test_nothing_heard_is_nothing_shown() -> None:
+def test_nothing_received_is_nothing_shown() -> None:
     assert shown({}) == {}
 
 

@@ -99,7 +99,7 @@ def test_an_event_out_of_the_journal_says_nothing_of_the_delay_on_the_wire() -> 
 
 
 @pytest.mark.parametrize(("early_ms", "ahead"), [(0.5, 0), (15.0, 0), (17.0, 1), (60_000.0, 1)])
-def test_an_event_from_the_future_is_told_once_the_clock_is_too_coarse_no_more(early_ms: float, ahead: int) -> None:
+def test_an_event_from_the_future_is_reported_once_the_clock_is_too_coarse_no_more(early_ms: float, ahead: int) -> None:
     counters = StreamCounters(tolerance_s=0.016)
     counters.count_event(event("trade.7", NOW_NS + int(early_ms * MS_NS)), NOW_NS)
     found = shown(counters)

@@ -84,7 +84,7 @@ def wait_for_a_moment(chance: random.Random, running: Program, store: Path, hook
 
 
 @pytest.mark.timeout(180 + 10 * ROUNDS)
-def test_whenever_it_is_killed_each_execution_is_kept_once_and_each_alert_told_once(tmp_path: Path) -> None:
+def test_whenever_it_is_killed_each_execution_is_kept_once_and_each_alert_sent_once(tmp_path: Path) -> None:
     chance = random.Random(20260704)  # noqa: S311 - moments, no secrets
     store, table, rules = tmp_path / "store.db", tmp_path / "trades.csv", tmp_path / "rules.toml"
     rules.write_text(RULES)

@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_json_lines_tell_executions_with_lots_and_end_with_their_reader(tmp_path: Path, data: Path) -> None:
+def test_json_lines_have_executions_with_lots_and_end_with_their_reader(tmp_path: Path, data: Path) -> None:
     with daemon(data, "--rate", "2000") as feed:
         command = [sys.executable, "-c", "from mt4pump_consumers.monitor.__main__ import run; raise SystemExit(run())"]
         command += ["--json", "--endpoint", feed.pub, "--query-endpoint", feed.query]
@@ -105,7 +105,7 @@ def _runs_seen(running: Program) -> int:
     return len({json.loads(line)["epoch"] for line in running.lines if '"type": "execution"' in line})
 
 
-def test_a_dead_daemon_is_an_alert_and_its_return_is_told_too(tmp_path: Path, data: Path) -> None:
+def test_a_dead_daemon_is_an_alert_and_so_is_its_return(tmp_path: Path, data: Path) -> None:
     rules = rules_file(tmp_path, "silence", "feed_silent", 'seconds = 1.5\nof = "daemon"\nseverity = "critical"')
     pub, query = free_endpoints()
     with receiver() as hook, daemon(data, pub=pub, query=query) as feed:
@@ -151,7 +151,7 @@ def test_without_a_daemon_it_waits_and_ends_cleanly(tmp_path: Path) -> None:
         (("--keys", "none.key"), 3, "keys: "),
     ],
 )
-def test_wrong_settings_are_told_and_end_it(tmp_path: Path, flags: tuple[str, ...], code: int, words: str) -> None:
+def test_wrong_settings_are_named_and_end_it(tmp_path: Path, flags: tuple[str, ...], code: int, words: str) -> None:
     rules_file(tmp_path, "big", "volume", "lots = 5")
     with monitor(*flags, cwd=tmp_path) as running:
         assert running.end() == code, running.text

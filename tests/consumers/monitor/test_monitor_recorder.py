@@ -97,7 +97,7 @@ def test_once_it_ended_without_a_batch_no_later_position_is_kept(
     assert store.position() is None
 
 
-def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after_a_pause(
+def test_a_csv_file_that_cannot_be_written_is_logged_counted_and_tried_again_after_a_pause(
     store: MonitorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [0.0]

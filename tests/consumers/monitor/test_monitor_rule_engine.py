@@ -196,7 +196,7 @@ def test_a_silent_feed_is_reported_once_however_often_it_is_looked_at_and_its_en
     assert [alert.status for alert in reported(rule)] == ["firing", "resolved"]
 
 
-def test_a_restarted_daemon_that_heard_nothing_yet_does_not_end_the_silence() -> None:
+def test_a_restarted_daemon_that_received_nothing_yet_does_not_end_the_silence() -> None:
     rule = engine(when="feed_silent", seconds=5)
     rule.feed(sign(6.0, 1000 * NS), 1006 * NS)
     rule.feed(sign(1.0, 1010 * NS, has_arrived=False), 1011 * NS)

@@ -42,7 +42,7 @@ def test_a_dead_daemon_is_silence_of_all_three_kinds() -> None:
     assert "no heartbeat for 60 s" in found["quotes"].state
 
 
-def test_a_daemon_that_heard_nothing_yet_is_silent_since_its_start() -> None:
+def test_a_daemon_that_received_nothing_yet_is_silent_since_its_start() -> None:
     found = signs(status(last_quote_ts=0, last_callback_ts=0), 100.0, 1001 * NS)
     assert (found["quotes"].silent_s, found["quotes"].has_arrived) == (100.5, False)
 
@@ -53,30 +53,30 @@ def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
     assert not found["daemon"].has_arrived
 
 
-def heard_at(hearing: FeedSilence, now_s: float, ts_s: float, quote_s: float) -> float:
+def silence_at(silence: FeedSilence, now_s: float, ts_s: float, quote_s: float) -> float:
     """Return for how long the quotes are silent after a heartbeat that just came."""
     seen = status(age_s=0.0, ts=int(ts_s * NS), last_quote_ts=int(quote_s * NS))
-    found = signs(hearing.status(seen, now_s), now_s, int(ts_s * NS), hearing.spans(now_s))
+    found = signs(silence.status(seen, now_s), now_s, int(ts_s * NS), silence.spans(now_s))
     return found["quotes"].silent_s
 
 
 def test_a_clock_that_jumps_ahead_between_a_quote_and_a_heartbeat_is_no_silence() -> None:
-    hearing, day_s = FeedSilence(silence_s=5.0), 86_400.0
-    assert heard_at(hearing, 100.0, 1000.0, 999.5) == 0.5
-    assert heard_at(hearing, 101.0, 1001.0 + 30 * day_s, 1000.5) <= 1.0
-    assert heard_at(hearing, 102.0, 1002.0 + 30 * day_s, 1000.5) <= 2.0
-    assert heard_at(hearing, 103.0, 1003.0 + 30 * day_s, 1002.5 + 30 * day_s) == 0.5
+    silence, day_s = FeedSilence(silence_s=5.0), 86_400.0
+    assert silence_at(silence, 100.0, 1000.0, 999.5) == 0.5
+    assert silence_at(silence, 101.0, 1001.0 + 30 * day_s, 1000.5) <= 1.0
+    assert silence_at(silence, 102.0, 1002.0 + 30 * day_s, 1000.5) <= 2.0
+    assert silence_at(silence, 103.0, 1003.0 + 30 * day_s, 1002.5 + 30 * day_s) == 0.5
 
 
 def test_a_clock_that_is_set_back_hides_no_silence() -> None:
-    hearing = FeedSilence(silence_s=5.0)
-    assert heard_at(hearing, 100.0, 5000.0, 4999.5) == 0.5
+    silence = FeedSilence(silence_s=5.0)
+    assert silence_at(silence, 100.0, 5000.0, 4999.5) == 0.5
     for second in range(1, 60):
-        assert second <= heard_at(hearing, 100.0 + second, 1400.0 + second, 4999.5) <= second + 1
+        assert second <= silence_at(silence, 100.0 + second, 1400.0 + second, 4999.5) <= second + 1
 
 
 def test_of_the_first_heartbeat_its_own_word_is_all_there_is() -> None:
-    assert heard_at(FeedSilence(silence_s=5.0), 100.0, 5000.0, 4000.0) == 1000.0
+    assert silence_at(FeedSilence(silence_s=5.0), 100.0, 5000.0, 4000.0) == 1000.0
 
 
 def test_a_daemon_whose_epoch_is_ahead_of_its_clock_is_silent_since_its_start_all_the_same() -> None:
@@ -84,16 +84,16 @@ def test_a_daemon_whose_epoch_is_ahead_of_its_clock_is_silent_since_its_start_al
     assert (found["quotes"].silent_s, found["quotes"].last_ts) == (40.5, 60 * NS)
 
 
-def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older() -> None:
-    hearing = FeedSilence(silence_s=5.0)
+def test_until_a_new_subscriber_receives_something_the_last_heartbeat_grows_older() -> None:
+    silence = FeedSilence(silence_s=5.0)
     nothing = status(age_s=None, alive=False)
-    assert hearing.status(nothing, 100.0) is nothing, "nobody heard anything yet"
-    hearing.status(status(age_s=0.5), 200.0)
-    young, old = hearing.status(nothing, 201.0), hearing.status(nothing, 260.0)
+    assert silence.status(nothing, 100.0) is nothing, "nothing was received yet"
+    silence.status(status(age_s=0.5), 200.0)
+    young, old = silence.status(nothing, 201.0), silence.status(nothing, 260.0)
     assert (young.age_s, young.alive) == (1.5, True)
     assert (old.age_s, old.alive) == (60.5, False)
     fresh = status(age_s=0.1)
-    assert hearing.status(fresh, 261.0) is fresh
+    assert silence.status(fresh, 261.0) is fresh
 
 
 def check(monitor: Monitor, seen: Status, now_s: float) -> None:

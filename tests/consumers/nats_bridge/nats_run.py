@@ -89,7 +89,7 @@ class Process:
         return self.log.read_text() if self.log.exists() else ""
 
 
-class Stage:
+class NatsPrograms:
     """``nats``, ``daemon`` and ``bridge`` on free ports, all in one folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -189,9 +189,9 @@ async def _silent(_error: Exception) -> None:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    """Give a stage, and end what was started on it."""
-    made = Stage(folder)
+def nats_programs(folder: Path) -> Iterator[NatsPrograms]:
+    """Give NATS, a daemon and a bridge that are not started, and end those that were started."""
+    made = NatsPrograms(folder)
     try:
         yield made
     finally:

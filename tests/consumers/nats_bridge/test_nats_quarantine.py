@@ -37,7 +37,7 @@ from nats.aio.client import Client
 from mt4pump.client import Event, Heartbeat
 from mt4pump.client.event import TopicName
 from mt4pump.process.program import settings_of
-from tests.consumers.nats_bridge.nats_run import Stage, Stored, needs_server, stage
+from tests.consumers.nats_bridge.nats_run import NatsPrograms, Stored, nats_programs, needs_server
 from tests.consumers.nats_bridge.test_nats_publish_queue import REFUSED, message, run
 from tests.consumers.nats_bridge.test_nats_writer import NEW, writer
 
@@ -199,8 +199,8 @@ def test_a_new_run_costs_one_attempt_and_late_events_of_the_old_one_none(new_epo
     described(made, new_epoch)
     asyncio.run(made._empty_queue(publish_queue))  # noqa: SLF001
     assert taken.offsets == [1, 1, 2]
-    for beat_epoch in (11, new_epoch):  # an old heartbeat may be late as well
-        made._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=beat_epoch, log="L", last_offset=2))  # noqa: SLF001
+    for heartbeat_epoch in (11, new_epoch):  # an old heartbeat may be late as well
+        made._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=heartbeat_epoch, log="L", last_offset=2))  # noqa: SLF001
         asyncio.run(made._compare_with_heartbeat(publish_queue))  # noqa: SLF001
 
 
@@ -223,19 +223,19 @@ def test_each_old_run_whose_events_are_late_costs_one_attempt_at_most() -> None:
 # ---- a real server ----
 
 
-def configured(scene: Stage, folder: Path, max_payload: int) -> None:
+def configured(programs: NatsPrograms, folder: Path, max_payload: int) -> None:
     """Have nats-server take so many bytes a message; a server that runs reads it with SIGHUP."""
-    port = scene.url.rpartition(":")[2]
+    port = programs.url.rpartition(":")[2]
     path = folder / "nats.conf"
     path.write_text(
         f'host: 127.0.0.1\nport: {port}\nmax_payload: {max_payload}\njetstream {{ store_dir: "{folder}/jetstream" }}\n'
     )
-    scene.nats.words = [scene.nats.words[0], "-c", str(path)]
+    programs.nats.words = [programs.nats.words[0], "-c", str(path)]
 
 
-def checked(scene: Stage, stored: list[Stored]) -> tuple[int, int]:
+def checked(programs: NatsPrograms, stored: list[Stored]) -> tuple[int, int]:
     """Return how many stubs and events are stored; everything of the journal is there, in order, once."""
-    _, events = scene.journal(to=stored[-1].offset)
+    _, events = programs.journal(to=stored[-1].offset)
     assert [each.offset for each in stored] == [event.offset for event in events]
     stubs = 0
     for each, event in zip(stored, events, strict=True):
@@ -251,24 +251,24 @@ def checked(scene: Stage, stored: list[Stored]) -> tuple[int, int]:
 @needs_server
 @pytest.mark.timeout(180)
 def test_events_larger_than_max_payload_stop_nothing_also_when_it_is_lowered_at_run_time(tmp_path: Path) -> None:
-    with stage(tmp_path) as scene:
-        configured(scene, tmp_path, 1 << 20)
-        scene.start()
-        count = scene.until_stored(100)
-        assert checked(scene, scene.stored())[0] == 0
-        configured(scene, tmp_path, 1_200)
-        scene.nats.signal(signal.SIGHUP)
-        scene.until(lambda: "a stub is stored instead" in scene.bridge.text, "a stub")
-        count = scene.state()[0]
-        scene.until_stored(count + 300)
-        scene.nats.kill()
-        scene.nats.start()
-        scene.until_stored(count + 500)
-        assert scene.bridge.stop() == 0
-        stubs, events = checked(scene, scene.stored())
+    with nats_programs(tmp_path) as programs:
+        configured(programs, tmp_path, 1 << 20)
+        programs.start()
+        count = programs.until_stored(100)
+        assert checked(programs, programs.stored())[0] == 0
+        configured(programs, tmp_path, 1_200)
+        programs.nats.signal(signal.SIGHUP)
+        programs.until(lambda: "a stub is stored instead" in programs.bridge.text, "a stub")
+        count = programs.state()[0]
+        programs.until_stored(count + 300)
+        programs.nats.kill()
+        programs.nats.start()
+        programs.until_stored(count + 500)
+        assert programs.bridge.stop() == 0
+        stubs, events = checked(programs, programs.stored())
         assert stubs >= 1
         assert events >= 400
-        assert f"quarantined {stubs}" in scene.bridge.text
+        assert f"quarantined {stubs}" in programs.bridge.text
 
 
 @needs_server
@@ -280,13 +280,13 @@ def test_events_larger_than_the_streams_own_limit_stop_nothing(tmp_path: Path) -
         config.max_msg_size = 1_200
         await stream.update_stream(config)
 
-    with stage(tmp_path) as scene:
-        scene.start()
-        scene.until_stored(100)
-        scene.with_nats(lowered)
-        scene.until(lambda: "max_msg_size of the stream is 1200" in scene.bridge.text, "a stub")
-        count = scene.state()[0]
-        scene.until_stored(count + 300)
-        stubs, events = checked(scene, scene.stored())
+    with nats_programs(tmp_path) as programs:
+        programs.start()
+        programs.until_stored(100)
+        programs.with_nats(lowered)
+        programs.until(lambda: "max_msg_size of the stream is 1200" in programs.bridge.text, "a stub")
+        count = programs.state()[0]
+        programs.until_stored(count + 300)
+        stubs, events = checked(programs, programs.stored())
         assert stubs >= 1
         assert events >= 300

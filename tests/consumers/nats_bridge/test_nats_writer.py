@@ -60,7 +60,7 @@ def test_a_stream_that_was_deleted_gets_again_what_the_settings_say() -> None:
     assert taken_up(now, 105) == 100
 
 
-def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -> None:
+def test_listening_on_a_connection_that_just_closed_is_retried() -> None:
     async def opened() -> None:
         connection = ServerConnection()
         connection.client._status = Client.CLOSED  # noqa: SLF001
@@ -82,7 +82,7 @@ def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("last_offset", "looks"), [(105, 0), (106, 1)])
-def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_journal(
+def test_a_heartbeat_that_is_further_than_what_came_has_the_writer_read_the_journal(
     monkeypatch: pytest.MonkeyPatch, last_offset: int, looks: int
 ) -> None:
     asked: list[PublishQueue] = []

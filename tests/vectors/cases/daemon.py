@@ -1,4 +1,4 @@
-"""What the daemon tells of itself, and how its numbers look: session, unknown codes, heartbeat, offsets, snapshots."""
+"""What the daemon publishes about itself, and its numbers: session, unknown codes, heartbeat, offsets, snapshots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mt4pump.mt4.codes import PumpCode
 from tests.vectors.case import START, Case, call, case, lost, publish
 
 STOP, PING = call(PumpCode.STOP_PUMPING), call(PumpCode.PING)
-BEAT: dict[str, Any] = {
+HEARTBEAT: dict[str, Any] = {
     "state": "pumping",
     "since": 1_700_000_000_500,
     "reason": "",
@@ -98,11 +98,11 @@ def _unknown() -> list[Case]:
 
 def _heartbeats() -> list[Case]:
     return [
-        case("in good order", publish("heartbeat", "", BEAT, seq=1), start=False),
-        case("before anything", publish("heartbeat", "", BEAT | EMPTY, seq=1), start=False),
-        case("the last one", publish("heartbeat", "", BEAT | {"state": "stopping"}, seq=86_400), start=False),
-        case("a failing journal", publish("heartbeat", "", BEAT | {"durable": False}, seq=2), start=False),
-        case("suffix on the topic", publish("heartbeat", "", BEAT, seq=1), start=False, topic_suffix="|"),
+        case("in good order", publish("heartbeat", "", HEARTBEAT, seq=1), start=False),
+        case("before anything", publish("heartbeat", "", HEARTBEAT | EMPTY, seq=1), start=False),
+        case("the last one", publish("heartbeat", "", HEARTBEAT | {"state": "stopping"}, seq=86_400), start=False),
+        case("a failing journal", publish("heartbeat", "", HEARTBEAT | {"durable": False}, seq=2), start=False),
+        case("suffix on the topic", publish("heartbeat", "", HEARTBEAT, seq=1), start=False, topic_suffix="|"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Margin levels and activations: marks that the API puts on rows, told by comparing tables."""
+"""Margin levels and activations: marks that the API puts on rows, found by comparing tables."""
 
 from __future__ import annotations
 

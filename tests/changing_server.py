@@ -1,4 +1,4 @@
-"""A broker in tables of records, where things happen that no session receives of; made from a seed."""
+"""The tables of a trade server, which change while no session receives it; made from a seed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ RECORDS: dict[str, tuple[Record, str]] = {
 }
 
 
-class OutageWorld:
-    """``tables`` are rows by key. `change` lets one thing happen; ``done`` counts what did."""
+class ChangingServer:
+    """``tables`` are rows by key. `change` makes changes; ``done`` counts them by their kind."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311 - chance that can be repeated is the point
@@ -52,7 +52,7 @@ class OutageWorld:
             self._new_account()
         for _ in range(ORDERS):
             self.random.choice((self._open, self._open, self._place))()
-        self._things: tuple[tuple[Callable[[], bool], int], ...] = (
+        self._kinds: tuple[tuple[Callable[[], bool], int], ...] = (
             (self._open, 18),
             (self._close, 16),
             (self._close_part, 8),
@@ -88,18 +88,18 @@ class OutageWorld:
         return {row[key]: row for row in Decoder(record, "cp1252").many(packed)}
 
     def change(self, count: int) -> None:
-        """Let ``count`` things happen, and the market move."""
-        things, weights = zip(*self._things, strict=True)
+        """Make ``count`` changes, and move the prices of all orders."""
+        kinds, weights = zip(*self._kinds, strict=True)
         while count:
-            thing: Callable[[], bool] = self.random.choices(things, weights)[0]
-            if thing():
-                self.done[thing.__name__.strip("_")] = self.done.get(thing.__name__.strip("_"), 0) + 1
+            change: Callable[[], bool] = self.random.choices(kinds, weights)[0]
+            if change():
+                self.done[change.__name__.strip("_")] = self.done.get(change.__name__.strip("_"), 0) + 1
                 count -= 1
         for order in self.tables["trades"].values():
             order["close_price"] = self._price()
             order["profit"] = round(self.random.uniform(-500, 500), 2)
 
-    # ---- what happens ----
+    # ---- the changes ----
 
     def _price(self) -> float:
         return round(self.random.uniform(0.9, 1.6), 5)

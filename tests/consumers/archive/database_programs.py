@@ -9,11 +9,11 @@ from typing import Any
 from mt4pump_consumers.archive.database import KINDS
 
 from tests.consumers.archive.database_servers import PASSWORD, DatabaseServer
-from tests.consumers.archive.test_archive_program import World
+from tests.consumers.archive.test_archive_program import ArchivePrograms
 
 
-class DatabaseWorld(World):
-    """`World` with a database of ``server``; what is asked while the server is down is as if nothing was stored."""
+class DatabasePrograms(ArchivePrograms):
+    """`ArchivePrograms` with a database of ``server``; while the server is down, nothing counts as stored."""
 
     def __init__(self, folder: Path, server: DatabaseServer, rate: int = 500) -> None:
         self.server, self.database = server, server.database()
