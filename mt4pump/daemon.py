@@ -69,7 +69,8 @@ class Daemon:
         self._hang_detector = HangDetector(settings.hang_timeout_s)
         self._hang: HangError | None = None
         self.fault_counters = fault_counters = FaultCounters(log)
-        self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
+        self._lock = DataFolderLock(settings.data_dir)
+        undo.callback(self._lock.close)
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         deletion_ns = now_ns if journal is None else journal.proven_ns

@@ -121,11 +121,15 @@ def changeable_by_others(path: Path, *, is_chosen: bool = True) -> str:
 
 def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can."""
-    if not HAS_MODES:
-        return
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    if HAS_MODES:
+        with contextlib.suppress(OSError):
+            sync_file(folder, os.O_RDONLY)
+
+
+def sync_file(path: Path, flags: int = os.O_RDWR) -> None:
+    """Have the system write to the disk what it holds of a file. Raises OSError."""
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ def test_a_new_data_folder_and_what_is_in_it_are_private(tmp_path: Path) -> None
     folder = tmp_path / "deep" / "data"
     DataFolderLock(folder).close()
     (folder / "daemon.lock").chmod(0o666)
-    with DataFolderLock(folder):
+    with closing(DataFolderLock(folder)):
         assert (mode(folder), mode(folder.parent)) == (0o700, 0o700)
         assert {mode(each) for each in folder.iterdir()} == {0o600}
 

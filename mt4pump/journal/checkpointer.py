@@ -8,7 +8,7 @@ from contextlib import closing
 from threading import Event, Lock, Thread
 
 from mt4pump.journal.schema import BUSY_WAIT_S, FAULTS, connect, pragma
-from mt4pump.journal.store import Store, sync_file
+from mt4pump.journal.store import Store
 
 CHECK_INTERVAL_S = 1.0
 CHECKPOINT_BYTES = 8 * 2**20
@@ -49,7 +49,8 @@ class Checkpointer(Thread):
                 # Also when commits are not synced: a checkpoint in the wrong order may damage the file.
                 pragma(connection, "synchronous", "NORMAL")
                 while not self._stopping.wait(CHECK_INTERVAL_S):
-                    self._sync_reserved()
+                    if self._store.reserved_synced < self._store.reserved:
+                        self._store.sync_reserved()
                     if self._is_due() or self.held_since_s is not None:
                         self._checkpoint(connection)
                         self._bound_wal(connection)
@@ -62,7 +63,7 @@ class Checkpointer(Thread):
 
     def _is_due(self) -> bool:
         waiting = self._store.bytes_written - self.moved_bytes
-        if waiting >= min(CHECKPOINT_BYTES, self._store.wal_limit_bytes // CHECKPOINT_SHARE):
+        if waiting >= min(CHECKPOINT_BYTES, self._store.options.wal_limit_bytes // CHECKPOINT_SHARE):
             return True
         return waiting > 0 and time.monotonic() - self._moved_at_s >= CHECKPOINT_INTERVAL_MAX_S
 
@@ -83,7 +84,7 @@ class Checkpointer(Thread):
 
     def _bound_wal(self, connection: sqlite3.Connection) -> None:
         """Catch up with a log that grew too large because commits never paused; the rest is quick for the pump."""
-        if self._store.wal_bytes() < self._store.wal_limit_bytes:
+        if self._store.wal_bytes() < self._store.options.wal_limit_bytes:
             return
         for _ in range(CATCH_UP_ROUNDS):
             if self.held_since_s is not None:
@@ -91,11 +92,3 @@ class Checkpointer(Thread):
             if self._checkpoint(connection) <= QUICK_PAGES:
                 self.restart_wanted = True
                 return
-
-    def _sync_reserved(self) -> None:
-        """Write the reserved offsets to the disk before they are reached."""
-        store = self._store
-        reserved = store.reserved
-        if store.reserved_synced < reserved:
-            sync_file(store.wal)
-            store.reserved_synced = reserved

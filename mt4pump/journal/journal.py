@@ -301,7 +301,7 @@ class Journal:
             self._report_held(store, size)
             return
         self._is_held_logged = False
-        if size >= WAL_FORCE * store.wal_limit_bytes:
+        if size >= WAL_FORCE * self._options.wal_limit_bytes:
             self._restart_wal(store, shrink=True)
         elif self._checkpointer is not None and self._checkpointer.restart_wanted:
             self._restart_wal(store)
@@ -313,11 +313,11 @@ class Journal:
 
     def _report_held(self, store: Store, size: int) -> None:
         """Count and log once that the log is held, and store nothing more when it is as long as it may get."""
-        if size >= store.wal_limit_bytes and not self._is_held_logged:
+        if size >= self._options.wal_limit_bytes and not self._is_held_logged:
             self._is_held_logged = True
             text = "another program's open transaction keeps it from being emptied"
             self.fault_counters.record("wal_held", f"{store.wal}: {size} bytes: {text}: {HELD_CURE}")
-        if store.wal_max_bytes and size >= store.wal_max_bytes:
+        if self._options.wal_max_bytes and size >= self._options.wal_max_bytes:
             self._is_suspended = True
             self._counts["errors"] += 1
             self.error = f"{store.wal}: {size} bytes, held by another program's open transaction: {HELD_CURE}"

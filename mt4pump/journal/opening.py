@@ -5,7 +5,6 @@ A file that cannot be used any more is renamed, and its last offset recovered; `
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 import time
@@ -27,6 +26,7 @@ from mt4pump.journal.schema import (
     companion,
     connect,
     create,
+    first_value,
     is_new,
     pragma,
     prepare,
@@ -49,7 +49,7 @@ NO_WAL = "the daemon did not end cleanly and the write-ahead log is gone"
 UNSTORED_SUFFIX = ".unstored"
 """An empty file beside the journal: events were published unstored and no gap is recorded for them yet."""
 
-COMPANIONS = ("-wal", "-shm")
+PARTS = ("", "-wal", "-shm")
 NAMES_LIMIT = 1000
 
 HIGHEST = (
@@ -113,10 +113,9 @@ def open_store(
         raise JournalFileError(
             DAMAGED, "its write-ahead log is here, the file is not: both are quarantined, a new one is begun"
         )
-    wal = companion(path, "-wal")
-    had_wal = wal.exists() and wal.stat().st_size > 0
+    had_wal = _has_content(companion(path, "-wal"))
     if not path.exists():
-        with contextlib.suppress(OSError):  # SQLite fails, too, and has a better text for it
+        with suppress(OSError):  # SQLite fails, too, and has a better text for it
             create_private(path)
     tightened = [part for part in islice(path.parent.glob(f"{path.name}*"), FILES_LIMIT) if make_private(part)]
     if tightened:
@@ -129,16 +128,14 @@ def open_store(
             create(connection, max(previous.base, previous.last), now_ns())
         meta = read_meta(connection)
         store = Store(path, connection, options, meta=meta, now_ns=now_ns, now_s=now_s)
-        _begin_run(store, options, meta, previous, had_wal=had_wal or new, now_ns=now_ns)
+        _begin_run(store, meta, previous, had_wal=had_wal or new, now_ns=now_ns)
     except BaseException:
         connection.close()
         raise
     return store
 
 
-def _begin_run(
-    store: Store, options: JournalOptions, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool, now_ns: NowNs
-) -> None:
+def _begin_run(store: Store, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool, now_ns: NowNs) -> None:
     """Continue after every offset that readers may have, record gaps, reserve; on the disk when this returns."""
     boot, inode = boot_identity(), str(store.path.stat().st_ino)
     unstored_file = companion(store.path, UNSTORED_SUFFIX)
@@ -161,11 +158,11 @@ def _begin_run(
     for kind, last in previous.kinds.items():
         store.kinds[kind] = max(last, store.kinds.get(kind, 0))
     store.reserved = store.last + RESERVE_BLOCK
-    level, reserved = options.synchronous, store.reserved
+    level, reserved = store.options.synchronous, store.reserved
     write_meta(connection, {"clean": 0, "boot": boot, "inode": inode, "synchronous": level, "reserved": reserved})
     connection.execute("COMMIT")
-    pragma(connection, "synchronous", options.synchronous)
-    store.reserved_synced = store.reserved
+    pragma(connection, "synchronous", level)
+    store.reserved_synced = reserved
     unstored_file.unlink(missing_ok=True)
 
 
@@ -184,10 +181,11 @@ def _why_incomplete(meta: dict[str, Any], boot: str, inode: str, *, had_wal: boo
 
 def is_orphaned(path: Path) -> bool:
     """Return whether the file is missing or empty but its write-ahead log is not: opening would destroy that log."""
-    if path.exists() and path.stat().st_size > 0:
-        return False
-    wal = companion(path, "-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    return _has_content(companion(path, "-wal")) and not _has_content(path)
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def quarantine(path: Path, now_ns: int) -> Path:
@@ -199,11 +197,11 @@ def quarantine(path: Path, now_ns: int) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_ns // 10**9))
     for number in range(NAMES_LIMIT):
         target = path.with_name(f"{path.name}.damaged-{stamp}{f'.{number}' if number else ''}")
-        if not any(companion(target, suffix).exists() for suffix in ("", *COMPANIONS)):
+        if not any(companion(target, suffix).exists() for suffix in PARTS):
             break
     else:
         raise OSError(f"{NAMES_LIMIT} damaged files of {stamp} are here already: {path}")
-    for suffix in ("", *COMPANIONS):
+    for suffix in PARTS:
         part = companion(path, suffix)
         if part.exists():
             part.rename(companion(target, suffix))
@@ -221,7 +219,7 @@ def recover_last_offset(path: Path) -> int | None:
     with suppress(sqlite3.Error), closing(connect(path, wait_s=READER_WAIT_S, read_only=True)) as connection:
         for query in HIGHEST:
             with suppress(sqlite3.Error):
-                row = connection.execute(query).fetchone()
-                if row and isinstance(row[0], int) and 0 <= row[0] < OFFSET_LIMIT:
-                    found.append(row[0])
+                offset = first_value(connection, query)
+                if isinstance(offset, int) and 0 <= offset < OFFSET_LIMIT:
+                    found.append(offset)
     return max(found, default=None)

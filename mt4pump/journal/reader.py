@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.errors import JournalError
-from mt4pump.journal.schema import FAULTS, READER_WAIT_S, JournalPage, Replayed, check_ours, connect, explain, read_meta
+from mt4pump.journal.schema import (
+    FAULTS,
+    READER_WAIT_S,
+    JournalPage,
+    Replayed,
+    check_ours,
+    connect,
+    explain,
+    first_value,
+    read_meta,
+)
 from mt4pump.journal.store import DISORDER_NS
 from mt4pump.wire import outermost
 
@@ -126,7 +136,7 @@ class _Search:
         self._yield_to_pump = yield_to_pump
         self._meta = meta = read_meta(connection)
         # Two statements: SQLite finds one extreme at once, and reads the whole table for two.
-        first, last = self._one('SELECT min("offset") FROM events'), self._one('SELECT max("offset") FROM events')
+        first, last = self._value('SELECT min("offset") FROM events'), self._value('SELECT max("offset") FROM events')
         self._last = max(last or 0, int(meta["base"]), int(meta["forgotten"]))
         self._first_available = first or 0
         self._first = first or self._last + 1
@@ -140,7 +150,7 @@ class _Search:
         end = self._end(until)
         events: list[Replayed] = []
         following = None
-        start = self._one('SELECT min("offset") FROM events WHERE "offset" > ?', after)
+        start = self._value('SELECT min("offset") FROM events WHERE "offset" > ?', after)
         if start is not None and start <= end:
             scan_rows = SCAN_ROWS * CHEAP_PREFIXES // max(CHEAP_PREFIXES, len(prefixes))
             scanned_to = min(end, start + scan_rows - 1)
@@ -186,11 +196,11 @@ class _Search:
             return False
         # next - 1 is the last skipped offset: a reader that has it knows of the gap, one before it may not.
         sql = "SELECT 1 FROM breaks WHERE (after >= ?1 OR next - 2 >= ?1) AND after < ?2 LIMIT 1"
-        return self._one(sql, after, to) is None
+        return self._value(sql, after, to) is None
 
     def _last_before(self, ts: int) -> int:
         """Return the offset of the last event before the first one that reaches ``ts``, 0 for none."""
-        return self._one('SELECT max("offset") FROM events WHERE "offset" < ?', self._first_reaching(ts)) or 0
+        return self._value('SELECT max("offset") FROM events WHERE "offset" < ?', self._first_reaching(ts)) or 0
 
     def _first_reaching(self, ts: int) -> int:
         """Return the offset of the first event with a ``ts`` that high, ``last + 1`` when there is none."""
@@ -206,9 +216,8 @@ class _Search:
                 low = row[0] + 1
         return low
 
-    def _one(self, sql: str, *values: object) -> int | None:
-        row = self._connection.execute(sql, values).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
+    def _value(self, sql: str, *values: object) -> Any:
+        return first_value(self._connection, sql, *values)
 
 
 def _query(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from mt4pump.journal.schema import JournalOptions, pragma, write_meta
+from mt4pump.journal.schema import JournalOptions, first_value, pragma, write_meta
 from mt4pump.process.clock import ProvenClock
 
 STEP_ROWS = 500
@@ -66,7 +66,8 @@ class Retention:
         young = self._value(
             'SELECT min("offset") FROM (SELECT "offset", reached FROM events ORDER BY "offset" LIMIT ?) '
             "WHERE reached >= ?",
-            *(rows, limit),
+            rows,
+            limit,
         )
         return self._after_oldest(rows) if young is None else int(young)
 
@@ -80,14 +81,11 @@ class Retention:
 
     def _oldest(self) -> int:
         """Return when the oldest event came: not its own ts, which a clock that was set back makes too old."""
-        return int(
-            self._value(
-                'SELECT ifnull(min(reached), 1 << 62) FROM (SELECT reached FROM events ORDER BY "offset" LIMIT 1)'
-            )
-        )
+        oldest = self._value('SELECT reached FROM events ORDER BY "offset" LIMIT 1')
+        return 1 << 62 if oldest is None else int(oldest)
 
     def _lowest(self) -> int:
-        return int(self._value('SELECT ifnull(min("offset"), 0) FROM events'))
+        return int(self._value('SELECT min("offset") FROM events') or 0)
 
     def _bytes_per_row(self) -> int:
         mean = self._value(
@@ -97,4 +95,4 @@ class Retention:
         return int(mean or 0) + ROW_BYTES
 
     def _value(self, sql: str, *values: int) -> Any:
-        return self._connection.execute(sql, values).fetchone()[0]
+        return first_value(self._connection, sql, *values)

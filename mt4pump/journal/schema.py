@@ -173,23 +173,25 @@ def prepare(connection: sqlite3.Connection, options: JournalOptions) -> None:
 
 def pragma(connection: sqlite3.Connection, name: str, value: object = None) -> Any:
     """Read or set a pragma; return the first value of its result, None for none."""
-    row = connection.execute(f"PRAGMA {name}" if value is None else f"PRAGMA {name}={value}").fetchone()
+    return first_value(connection, f"PRAGMA {name}" if value is None else f"PRAGMA {name}={value}")
+
+
+def first_value(connection: sqlite3.Connection, sql: str, *values: object) -> Any:
+    """Return the first value of the first row of a result, None when there is no row."""
+    row = connection.execute(sql, values).fetchone()
     return row[0] if row else None
 
 
 def is_new(connection: sqlite3.Connection) -> bool:
-    """Return whether the file has no tables; raises if it is another program's or of an unknown version."""
+    """Return whether the file has no tables; raises if it is another program's or of an unknown version.
+
+    One of a version from before the first release (1) is quarantined.
+    """
     application, version = pragma(connection, "application_id"), pragma(connection, "user_version")
-    if not (application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+    if not (application or version or first_value(connection, "SELECT count(*) FROM sqlite_master")):
         return True
     if application != APPLICATION_ID:
         raise JournalFileError(DAMAGED, "this is another program's database: it is quarantined, a new one is begun")
-    check_version(version)
-    return False
-
-
-def check_version(version: int) -> None:
-    """Refuse a file of an unknown version; one from before the first release (1) is quarantined."""
     if version < VERSION:
         raise JournalFileError(
             DAMAGED, f"the file has tables of version {version}: it is quarantined, a new one is begun"
@@ -200,6 +202,7 @@ def check_version(version: int) -> None:
             f"the file has version {version} of the tables, this program knows {VERSION}: "
             "use the newer mt4pump that wrote it, or move the file away",
         )
+    return False
 
 
 def check_ours(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,6 @@ Many rows are written by few statements, because SQLite releases the interpreter
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,9 +20,11 @@ from mt4pump.journal.schema import (
     JournalOptions,
     Stored,
     companion,
+    first_value,
     pragma,
     write_meta,
 )
+from mt4pump.private_files import sync_file
 from mt4pump.process.clock import NowNs, ProvenClock
 from mt4pump.wire import kind_of
 
@@ -158,17 +159,16 @@ class Store:
         self.path = path
         self.wal = companion(path, "-wal")
         self.connection = connection
+        self.options = options
         self.log_id = str(meta["log"])
-        highest = self._one('SELECT ifnull(max("offset"), 0) FROM events') or 0
+        highest = first_value(connection, 'SELECT max("offset") FROM events') or 0
         self.last = max(highest, int(meta["base"]), int(meta["forgotten"]))
         self.kinds = self._read_kinds(meta["kinds_at"])
         self.bytes_written = 0
         self._uncommitted_bytes = 0
         self.reserved = self.reserved_synced = int(meta["reserved"])
         self.orders = OpenOrders(connection, options.identity, meta)
-        self.wal_limit_bytes, self.wal_max_bytes = options.wal_limit_bytes, options.wal_max_bytes
-        self._synchronous = options.synchronous
-        reached = self._one('SELECT reached FROM events ORDER BY "offset" DESC LIMIT 1') or 0
+        reached = first_value(connection, 'SELECT reached FROM events ORDER BY "offset" DESC LIMIT 1') or 0
         self._reached = max(reached, int(meta["forgotten_until"]))
         gain = min(max(options.max_age_s / 3600, 1.0), CLOCK_GAIN_MAX)
         self._proven_stored = int(meta["proven_ts"])
@@ -203,7 +203,7 @@ class Store:
         self.last, self._kinds_at, self.reserved = last, kinds_at, reserved
         self.kinds.update(kinds)
         if last > self.reserved_synced:
-            self._sync_reserved()
+            self.sync_reserved()  # the checkpointer, which has seconds for it, did not in time
 
     def replace_orders(self, orders: Mapping[int, bytes]) -> None:
         """Store all open orders anew; of very many the rest is written by `maintain` and the next commits."""
@@ -251,6 +251,13 @@ class Store:
         """
         return not pragma(self.connection, f"wal_checkpoint({'TRUNCATE' if shrink else 'RESTART'})")
 
+    def sync_reserved(self) -> None:
+        """Have the reserved offsets on the disk; also for the checkpointer's thread."""
+        reserved = self.reserved  # a commit may reserve more meanwhile
+        if self.options.synchronous not in SYNCED_LEVELS:
+            sync_file(self.wal)  # SQLite keeps no lock on its log, so a second handle does no harm
+        self.reserved_synced = reserved
+
     def finish(self) -> None:
         """Write all that is postponed, record a clean end on the disk, and empty the log as far as readers allow."""
         self.maintain(writes_all=True)
@@ -258,7 +265,7 @@ class Store:
         self.connection.execute("BEGIN IMMEDIATE")
         write_meta(self.connection, {"clean": 1, "proven_ts": self.clock.proven_ns})
         self.connection.execute("COMMIT")
-        pragma(self.connection, "synchronous", self._synchronous)
+        pragma(self.connection, "synchronous", self.options.synchronous)
         pragma(self.connection, "wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
@@ -314,12 +321,6 @@ class Store:
         write_meta(self.connection, {"kinds_at": last})
         return last
 
-    def _sync_reserved(self) -> None:
-        """Sync the reserved offsets here: the checkpointer, which has seconds for it, did not in time."""
-        if self._synchronous not in SYNCED_LEVELS:
-            sync_file(self.wal)
-        self.reserved_synced = self.reserved
-
     def _check_file(self) -> None:
         """Raise if another file has its name, or if it shrank or was written by another process."""
         try:
@@ -349,16 +350,3 @@ class Store:
         )
         kinds.update((kind_of(topic), offset) for offset, topic in later)
         return kinds
-
-    def _one(self, sql: str) -> int | None:
-        row = self.connection.execute(sql).fetchone()
-        return None if row is None else int(row[0])
-
-
-def sync_file(path: Path) -> None:
-    """Write a file to the disk; SQLite keeps no lock on its log, so a second handle does no harm."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

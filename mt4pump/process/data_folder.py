@@ -18,8 +18,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -67,18 +65,23 @@ class DataFolderLock:
 
     def __init__(self, data_dir: Path) -> None:
         self._about = data_dir / ABOUT
+        self._lock = _new_lock(data_dir)
         try:
             make_private_folder(data_dir)  # the journal holds trades
-        except OSError as error:
-            raise StartError(_unusable(data_dir, error)) from error
-        refuse_shared(data_dir)
-        self._lock = _acquire(data_dir)
-        make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
-        try:
+            refuse_shared(data_dir)
+            self._lock.acquire(timeout=LOCK_WAIT_S, poll_interval=POLL_S)
+            make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
             _write_about(self._about)
+        except Timeout as error:
+            holder = _holder(data_dir).text
+            raise StartError(f"data_dir {data_dir} is in use by {holder}: stop it, or {OTHER_FOLDER}") from error
+        except NotImplementedError as error:
+            text = f"data_dir {data_dir} is on a file system without locks ({error}); {OTHER_FOLDER}, on a local disk"
+            raise StartError(text) from error
         except OSError as error:
             self._lock.release()
-            raise StartError(_unusable(data_dir, error)) from error
+            text = f"data_dir {data_dir} cannot be written to ({error.strerror or error})"
+            raise StartError(f"{text}: make it writable for this user, or {OTHER_FOLDER}") from error
 
     def close(self) -> None:
         """Release the lock; harmless when done before."""
@@ -87,45 +90,22 @@ class DataFolderLock:
                 self._about.unlink(missing_ok=True)
             self._lock.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
-        self.close()
-
 
 def instance_on(data_dir: Path) -> LockHolder | None:
     """Return the daemon that runs on ``data_dir``, or None. Creates nothing and never raises."""
-    path = data_dir / LOCK
     try:
-        if not path.is_file():
-            return None
-        _new_lock(path).acquire(timeout=0).lock.release()
+        if (data_dir / LOCK).is_file():
+            _new_lock(data_dir).acquire(timeout=0).lock.release()
     except Timeout:
         return _holder(data_dir)
     except (OSError, NotImplementedError):  # another user's folder: it cannot be known whether it is locked
-        return None
+        pass
     return None
 
 
-def _acquire(data_dir: Path) -> FileLock:
-    lock = _new_lock(data_dir / LOCK)
-    try:
-        lock.acquire(timeout=LOCK_WAIT_S, poll_interval=POLL_S)
-    except Timeout as error:
-        holder = _holder(data_dir).text
-        raise StartError(f"data_dir {data_dir} is in use by {holder}: stop it, or {OTHER_FOLDER}") from error
-    except OSError as error:
-        raise StartError(_unusable(data_dir, error)) from error
-    except NotImplementedError as error:
-        text = f"data_dir {data_dir} is on a file system without locks ({error}); {OTHER_FOLDER}, on a local disk"
-        raise StartError(text) from error
-    return lock
-
-
-def _new_lock(path: Path) -> FileLock:
+def _new_lock(data_dir: Path) -> FileLock:
     # Not thread-local: the thread that stops the daemon need not be the one that started it.
-    return FileLock(path, mode=0o600, thread_local=False)
+    return FileLock(data_dir / LOCK, mode=0o600, thread_local=False)
 
 
 def refuse_shared(folder: Path) -> None:
@@ -136,11 +116,6 @@ def refuse_shared(folder: Path) -> None:
         )
     if parent := replaceable_parent(folder):
         log.warning("data_dir %s can be replaced by every user of this machine: chmod o-w %s", folder, parent)
-
-
-def _unusable(folder: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"data_dir {folder} cannot be written to ({reason}): make it writable for this user, or {OTHER_FOLDER}"
 
 
 def _write_about(about: Path) -> None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
 
 CHECK_INTERVAL_S = 3600.0
 DAY_S = 86_400.0
@@ -38,8 +37,8 @@ class OldFilesRule:
     """Which files of ``folder`` are old: those older than `MAX_AGE_S`, and all but the newest ``kept`` (0: no limit).
 
     The newest one always stays. ``pattern`` matches the whole name; its group ``stamp`` is the time, its group
-    ``number`` orders files of one second; files that differ in its group ``part`` alone are one entry. ``name`` is that
-    of the counter. ``beside`` must exist in ``folder``: else the folder is not the program's.
+    ``number`` orders those of one second. Files of the same time and number are one entry. ``name`` is that of the
+    counter. ``beside`` must exist in ``folder``: else the folder is not the program's.
     """
 
     name: str
@@ -47,13 +46,6 @@ class OldFilesRule:
     pattern: re.Pattern[str]
     kept: int = 0
     beside: str = ""
-
-
-class _File(NamedTuple):
-    """One file that a rule matches; ``order`` begins with seconds since 1970."""
-
-    order: tuple[float, int]
-    path: Path
 
 
 def service_logs(program: str) -> OldFilesRule:
@@ -69,7 +61,7 @@ def service_log_rules(program: str) -> list[OldFilesRule]:
 
 def damaged_journals(journal: Path) -> OldFilesRule:
     """Return the rule for damaged journals that were quarantined beside ``journal``."""
-    pattern = rf"{re.escape(journal.name)}\.damaged-{STAMP}Z(?:\.(?P<number>[0-9]{{1,4}}))?(?P<part>-wal|-shm)?"
+    pattern = rf"{re.escape(journal.name)}\.damaged-{STAMP}Z(?:\.(?P<number>[0-9]{{1,4}}))?(?:-wal|-shm)?"
     return OldFilesRule(DAMAGED_JOURNALS, journal.parent, re.compile(pattern))
 
 
@@ -137,33 +129,23 @@ class OldFiles:
 
 def old_entries(rule: OldFilesRule, now_s: float) -> Iterator[list[Path]]:
     """Yield the files of each entry that is to be deleted, its companions first."""
-    if rule.beside and not _is_file(rule.folder / rule.beside):
+    if not rule.folder.is_dir() or (rule.beside and not _is_file(rule.folder / rule.beside)):
         return
-    found: dict[str, list[_File]] = {}
-    for name, file in _files(rule, now_s):
-        found.setdefault(name, []).append(file)
-    for rank, files in enumerate(sorted(found.values(), key=lambda each: max(each).order, reverse=True)):
-        is_expired = rank > 0 and now_s - max(files).order[0] > MAX_AGE_S
-        if is_expired or (rule.kept and rank >= rule.kept):
-            yield [file.path for file in sorted(files, key=lambda each: each.path.name, reverse=True)]
-
-
-def _files(rule: OldFilesRule, now_s: float) -> Iterator[tuple[str, _File]]:
-    """Yield each file that the rule matches, after the name that its parts share."""
-    if not rule.folder.is_dir():
-        return
+    entries: dict[tuple[float, int], list[Path]] = {}
     for path in rule.folder.iterdir():
         match = rule.pattern.fullmatch(path.name)
         if match is None or not _is_file(path):
             continue
-        groups = match.groupdict()
         try:
-            time_s = datetime.strptime(groups["stamp"], STAMP_FORMAT).replace(tzinfo=UTC).timestamp()
+            time_s = datetime.strptime(match["stamp"], STAMP_FORMAT).replace(tzinfo=UTC).timestamp()
         except ValueError:  # no time, so no name of ours
             continue
         if time_s <= now_s + CLOCK_TOLERANCE_S:
-            part = groups.get("part") or ""
-            yield path.name.removesuffix(part), _File((time_s, int(groups.get("number") or 0)), path)
+            entries.setdefault((time_s, int(match["number"] or 0)), []).append(path)
+    for rank, ((time_s, _), paths) in enumerate(sorted(entries.items(), reverse=True)):
+        is_expired = rank > 0 and now_s - time_s > MAX_AGE_S
+        if is_expired or (rule.kept and rank >= rule.kept):
+            yield sorted(paths, reverse=True)
 
 
 def _is_file(path: Path) -> bool:

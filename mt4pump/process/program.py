@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -161,11 +163,9 @@ class Shutdown:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until asked to end, or ``timeout_s``; return whether asked."""
-        left_s = timeout_s
-        while not self.asked() and (left_s is None or left_s > 0):
-            slice_s = WAIT_SLICE_S if left_s is None else min(WAIT_SLICE_S, left_s)
-            self._event.wait(slice_s)
-            left_s = None if left_s is None else left_s - slice_s
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not self.asked() and (left_s := until_s - time.monotonic()) > 0:
+            self._event.wait(min(WAIT_SLICE_S, left_s))
         return self._event.is_set()
 
     async def wait_async(self) -> None:

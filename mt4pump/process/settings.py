@@ -83,16 +83,9 @@ class ProgramSettings(BaseSettings):
     help_command: ClassVar[str]
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the caller only: `Sources` reads the rest, with the origin of each value."""
-        return (init_settings,)
+        return (sources["init_settings"],)
 
     def disagreements(self) -> Iterator[Disagreement]:
         """Yield the settings that are right one by one and wrong together."""

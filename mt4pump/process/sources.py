@@ -162,6 +162,8 @@ class Origin:
 
 
 DEFAULT = Origin("default", "default")
+Variable = tuple[str, str, Origin]
+"""Name, value and place of one variable of ``.env``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +193,11 @@ class Sources:
         file, asked_by = self._config_file(environ, dotenv, config)
         is_named = config is not None or bool(environ.get(self.naming.config))
         if file is not None and not is_named:
-            self._read_toml(file, asked_by, is_chosen=asked_by != WORKING_FOLDER)
-        for line, name, value in dotenv:
-            self._add_variable(name, value, Origin(".env", f"{DOTENV} line {line}, {name}"))
+            self._read_toml(file, asked_by)
+        for name, value, origin in dotenv:
+            self._add_variable(name, value, origin)
         if file is not None and is_named:
-            self._read_toml(file, asked_by, is_chosen=True)
+            self._read_toml(file, asked_by)
         for name in sorted(environ, reverse=True):  # capitals last: the exact name beats the same in other letters
             if name.upper().startswith(self.naming.prefix):
                 self._add_variable(name, environ[name], Origin("environment", f"environment variable {name}"))
@@ -212,16 +214,16 @@ class Sources:
             return self.naming.file
 
     def _config_file(
-        self, environ: Mapping[str, str], dotenv: list[tuple[int, str, str]], config: Path | None
+        self, environ: Mapping[str, str], dotenv: list[Variable], config: Path | None
     ) -> tuple[Path | None, str]:
         """Return the TOML file to read, if any, as it was written, and who asked for it."""
         if config is not None:
             return config, "--config"
         if named := environ.get(self.naming.config):
             return Path(named), f"environment variable {self.naming.config}"
-        for line, name, value in dotenv:
+        for name, value, origin in dotenv:
             if name.upper() == self.naming.config and value:
-                return Path(value), f"{DOTENV} line {line}, {name}"
+                return Path(value), origin.text
         return (self.naming.file, WORKING_FOLDER) if self.naming.file.exists() else (None, "")
 
     def _add_flag(self, name: str, value: object) -> None:
@@ -247,8 +249,8 @@ class Sources:
             where = "environment" if origin.kind == "environment" else origin.text.partition(",")[0]
             self.problems.append(f"{name} ({where}): no such setting; {self.naming.cure(name, self.naming.variable)}")
 
-    def _read_dotenv(self) -> Iterator[tuple[int, str, str]]:
-        """Yield line, name and value of ``.env``; values are taken literally, so that a ``$`` in a password stays.
+    def _read_dotenv(self) -> Iterator[Variable]:
+        """Yield the variables of ``.env``; values are taken literally, so that a ``$`` in a password stays.
 
         What is wrong with the file stops the daemon. A consumer only notes it: the file may be another program's.
         """
@@ -261,11 +263,11 @@ class Sources:
             problems.append(str(error))
             return
         for binding in parse_stream(io.StringIO(text, newline=None)):  # a line may end in \r\n
-            yield from _bindings(binding, problems)
+            yield from _variables(binding, problems)
 
-    def _read_toml(self, file: Path, asked_by: str, *, is_chosen: bool) -> None:
+    def _read_toml(self, file: Path, asked_by: str) -> None:
         try:
-            values, text = toml_and_text(file.expanduser(), is_chosen=is_chosen)
+            values, text = toml_and_text(file.expanduser(), is_chosen=asked_by != WORKING_FOLDER)
         except RuntimeError as error:  # no home folder to put for ~
             self.problems.append(f"config ({asked_by}): {file} cannot be expanded: {error}; write the whole path")
         except ValueError as error:
@@ -286,11 +288,11 @@ class Sources:
             self.problems.append(f"{name} ({where}): no such setting; {self.naming.cure(name)}")
 
 
-def _bindings(binding: Binding, problems: list[str]) -> Iterator[tuple[int, str, str]]:
+def _variables(binding: Binding, problems: list[str]) -> Iterator[Variable]:
     text = binding.original.string
     # The parser counts blank lines before a binding as a part of it.
     line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
     if binding.error or (binding.key is not None and binding.value is None):
         problems.append(f"{DOTENV} line {line}: is not NAME=value; write that, or # before a comment")
     elif binding.key is not None and binding.value is not None:
-        yield line, binding.key, binding.value
+        yield binding.key, binding.value, Origin(".env", f"{DOTENV} line {line}, {binding.key}")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_a_data_folder_without_permission_is_not_ok(tmp_path: Path, monkeypatch:
 
 
 def test_a_data_folder_that_a_daemon_holds_is_not_ok_and_names_it(tmp_path: Path) -> None:
-    with DataFolderLock(tmp_path):
+    with closing(DataFolderLock(tmp_path)):
         finding = data_folder(tmp_path)
     assert not finding.ok
     assert f"is in use by mt4pump {__version__}" in finding.text

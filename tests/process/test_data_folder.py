@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import filelock
@@ -48,7 +48,7 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_first_one_holds_the_folder_until_it_closes(tmp_path: Path) -> None:
-    with DataFolderLock(tmp_path) as held:
+    with closing(DataFolderLock(tmp_path)) as held:
         holder = instance_on(tmp_path)
         assert holder is not None
         assert holder.pid == os.getpid()
@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
         process.wait(LIMIT_S)
         assert (tmp_path / ABOUT).exists()
         assert instance_on(tmp_path) is None
-        with DataFolderLock(tmp_path):
+        with closing(DataFolderLock(tmp_path)):
             assert json.loads((tmp_path / ABOUT).read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
@@ -94,7 +94,7 @@ def test_a_process_that_hangs_still_holds_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": "x"}', b'{"pid": 1e400}', b"\xff" * 9_000])
 def test_a_holder_whose_description_is_garbage_is_another_program(tmp_path: Path, content: bytes) -> None:
-    with DataFolderLock(tmp_path):
+    with closing(DataFolderLock(tmp_path)):
         (tmp_path / ABOUT).write_bytes(content)
         assert instance_on(tmp_path) == LockHolder()
         with pytest.raises(StartError, match="in use by another program: stop it"):
@@ -131,7 +131,7 @@ print("has it")
 
 def test_missing_folders_are_made_for_this_user_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    with DataFolderLock(folder):
+    with closing(DataFolderLock(folder)):
         if sys.platform != "win32":
             assert [each.stat().st_mode & 0o777 for each in (folder, folder.parent)] == [0o700, 0o700]
     assert not (folder / ABOUT).exists()
