@@ -186,14 +186,13 @@ class DemoChild:
             self._on_line(self.program.name, text)
 
 
-class ChildEnded(Exception):
-    """A child ended that should run; ``code`` is its exit code, the text has the end of its log."""
+class ChildFault(Exception):
+    """A child ended that should run (``code`` is its exit code), or does not serve; the text has the end of its log."""
 
-    def __init__(self, child: DemoChild) -> None:
-        child.drain()
-        self.code = child.process.returncode
+    def __init__(self, child: DemoChild, fault: str, code: int) -> None:
+        self.code = code
         last = "\n".join(f"  {line}" for line in list(child.lines)[-SHOWN_LINES:] or ["(it wrote nothing)"])
-        super().__init__(f"{child.program.name} ended with code {self.code}; the end of its log:\n{last}")
+        super().__init__(f"{child.program.name} {fault}; the end of its log:\n{last}")
 
 
 class ProcessGroup:
@@ -204,10 +203,7 @@ class ProcessGroup:
         self._start = lambda program: DemoChild(program, folder, environment, on_line)
 
     def start(self, programs: tuple[DemoProgram, ...], asked: Event) -> None:
-        """Start programs, and return when all serve or the end is ``asked`` for.
-
-        Raises ChildEnded, and StartError for a program that does not serve in time.
-        """
+        """Start programs, and return when all serve or the end is ``asked`` for; raises ChildFault."""
         started = list(map(self._start, programs))
         self.children += started
         left_s = READY_LIMIT_S
@@ -217,21 +213,21 @@ class ProcessGroup:
             if not waiting:
                 return
             if left_s <= 0:
-                last = "".join(f"\n  {line}" for line in list(waiting[0].lines)[-SHOWN_LINES:])
-                raise StartError(f"{waiting[0].program.name} does not serve after {READY_LIMIT_S:g} s{last}")
+                raise ChildFault(waiting[0], f"does not serve after {READY_LIMIT_S:g} s", EXIT_START)
             asked.wait(SLICE_S)
             left_s -= SLICE_S
 
     def run(self, asked: Event) -> None:
-        """Return when the end is ``asked`` for; raises ChildEnded."""
+        """Return when the end is ``asked`` for; raises ChildFault."""
         while not asked.wait(SLICE_S):
             self.check()
 
     def check(self) -> None:
-        """Raise ChildEnded if a child ended."""
+        """Raise ChildFault if a child ended."""
         for child in self.children:
-            if child.process.poll() is not None:
-                raise ChildEnded(child)
+            if (code := child.process.poll()) is not None:
+                child.drain()
+                raise ChildFault(child, f"ended with code {code}", code)
 
     def end(self) -> list[str]:
         """End all, the daemon last; return the names of those that had to be killed."""
@@ -250,7 +246,7 @@ def check_free(names: Mapping[int, str]) -> None:
             holder = holder_of(endpoint) or "another program"
             taken.append(f"port {number} is taken by {holder}: end it, or give another one with {flag}")
     if taken:
-        raise StartError("\n  ".join(taken))
+        raise StartError("; ".join(taken))
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -320,9 +316,9 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
                 errors.print(f"{text} ({CONSTRAINTS_PLACE})")
         group.run(asked)
         console.print("\nending all programs …")
-    except ChildEnded as ended:
-        errors.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
-        return EXIT_START if ended.code == EXIT_START else EXIT_FAILED
+    except ChildFault as fault:
+        errors.print(f"[bold red]mt4pump demo:[/] {escape(str(fault))}")
+        return EXIT_START if fault.code == EXIT_START else EXIT_FAILED
     finally:
         for name in group.end():
             errors.print(f"mt4pump demo: {name} did not end by itself and was killed")

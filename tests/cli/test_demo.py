@@ -179,16 +179,16 @@ def test_without_the_extra_the_daemon_runs_and_what_to_install_is_printed(tmp_pa
         assert str(shown.ports["--gateway-port"]) not in shown.run.text
 
 
-def test_a_taken_port_exits_with_3_and_names_holder_and_flag() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        others = zip(FLAGS[:3], free_ports(3), strict=True)
-        words = [word for flag, free in others for word in (flag, str(free))]
-        code, out, error = finish("demo", *words, "--metrics-port", str(port))
+def test_taken_ports_exit_with_3_and_name_holder_and_flag() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [*free_ports(2), one.getsockname()[1], other.getsockname()[1]]
+        words = [word for flag, port in zip(FLAGS, ports, strict=True) for word in (flag, str(port))]
+        code, out, error = finish("demo", *words)
     assert (code, out) == (3, "")
-    assert f"port {port} is taken by" in error
-    assert f"pid {os.getpid()}" in error
-    assert "--metrics-port" in error
+    for port, flag in zip(ports[2:], FLAGS[2:], strict=True):
+        assert f"port {port} is taken by" in error
+        assert f"(pid {os.getpid()}): end it, or give another one with {flag}" in error
+    assert "\\" not in error
 
 
 def test_one_port_for_two_things_exits_with_2() -> None:
