@@ -1,4 +1,4 @@
-"""Counts of received messages, and the alerts that follow from them: once per change, at most one per kind."""
+"""Numbers per topic, counts of received messages, and the alerts that follow: once per change, at most one per kind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from unittest.mock import MagicMock
 import msgpack
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stream import AlertTracker, StreamStats, silence
+from mt4pump.cli.stream import AlertTracker, GapDetector, StreamStats, silence
 from mt4pump.client import connection_fault
 from mt4pump.client.liveness import NS
 from tests.bus import LIMIT_S, until
 from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
+A, B = b"trade.1", b"trade.2"
 ENDPOINT = "tcp://127.0.0.1:5556"
 GARBAGE: list[Frames] = [
     (b"quote.EURUSD", b""),
@@ -27,6 +30,38 @@ GARBAGE: list[Frames] = [
     (b"quote.EURUSD", msgpack.packb({"seq": 1}) + b"more"),
     (b"\xff\xfe", b"\x81\xa1"),
 ]
+
+
+SEQUENCES = {
+    "numbers in a row are no gap": ([(A, 1, 1), (A, 1, 2), (A, 1, 3)], [0, 0, 0], (0, 0, 0)),
+    "nothing before the first message counts as lost": ([(A, 1, 500)], [0], (0, 0, 0)),
+    "a gap shows how many are missing": ([(A, 1, 1), (A, 1, 5), (A, 1, 7)], [0, 3, 1], (2, 4, 0)),
+    "an older number does not set the count back": (
+        [(A, 1, 1), (A, 1, 2), (A, 1, 3), (A, 1, 3), (A, 1, 1), (A, 1, 4)],
+        [0, 0, 0, -1, -1, 0],
+        (0, 0, 2),
+    ),
+    "topics do not disturb each other": ([(A, 1, 1), (B, 1, 9), (A, 1, 2), (B, 1, 10)], [0] * 4, (0, 0, 0)),
+    "a new epoch starts every topic afresh": ([(A, 1, 100), (A, 2, 3), (A, 2, 5)], [0, 0, 1], (1, 1, 0)),
+}
+"""Received messages (topic, epoch, seq); how many are missing before each; gaps, missed and repeats in all."""
+
+
+@pytest.mark.parametrize(("received", "found", "totals"), SEQUENCES.values(), ids=SEQUENCES)
+def test_gaps_of_numbers_per_topic(
+    received: list[tuple[bytes, int, int]], found: list[int], totals: tuple[int, int, int]
+) -> None:
+    detector = GapDetector()
+    assert [detector.accept(*numbered) for numbered in received] == found
+    assert (detector.gaps, detector.missed, detector.repeats) == totals
+
+
+@given(st.sets(st.integers(1, 60), min_size=1))
+def test_missed_is_exactly_what_was_left_out_between_the_first_and_the_last(received: set[int]) -> None:
+    detector = GapDetector()
+    for seq in sorted(received):
+        detector.accept(A, 1, seq)
+    assert detector.missed == max(received) - min(received) + 1 - len(received)
 
 
 def stream_stats(*words: str, with_heartbeat: bool = True) -> StreamStats:
