@@ -19,7 +19,7 @@ from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
-from mt4pump.process.old_files import OldFiles
+from mt4pump.process.old_files import OldFiles, damaged_journals, service_log_rules
 from mt4pump.publisher.capacity import DescriptorGuard, limit_connections, raise_limit
 from mt4pump.publisher.publisher import Publisher
 from mt4pump.pump.dispatch import Dispatcher
@@ -34,7 +34,7 @@ from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
-from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path, old_files_rules
+from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path
 
 COMPARISON_SLICE_S = 0.003
 """Longest time that the pump thread compares whole tables before it handles records again."""
@@ -74,7 +74,8 @@ class Daemon:
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         deletion_ns = now_ns if journal is None else journal.proven_ns
-        self._old_files = OldFiles(old_files_rules(settings), lambda: deletion_ns() / 1e9)
+        rules = [*service_log_rules("daemon"), damaged_journals(journal_path(settings))]
+        self._old_files = OldFiles(rules, lambda: deletion_ns() / 1e9)
         if journal is not None:
             undo.callback(journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

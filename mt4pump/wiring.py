@@ -14,7 +14,6 @@ from mt4pump.errors import StartError
 from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.manager import Manager, ManagerFactory
-from mt4pump.process.old_files import OldFilesRule, damaged_journals, service_log_rules
 from mt4pump.publisher.binding import DirectSocket, SocketClass
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
@@ -82,11 +81,6 @@ def source_of(settings: Settings) -> Source:
 def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
     """Return the working folder of the next session's interface, after ``abandoned`` ones."""
     return data_dir / f"manager-{abandoned}"
-
-
-def old_files_rules(settings: Settings) -> list[OldFilesRule]:
-    """Return which old files the daemon deletes."""
-    return [*service_log_rules("daemon"), damaged_journals(journal_path(settings))]
 
 
 def dll_source(settings: Settings) -> Source:

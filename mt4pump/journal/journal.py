@@ -78,7 +78,7 @@ class Journal:
         self._base = 0
         self._backoff = Backoff(RETRY_S, RETRY_LIMIT_S)
         self._retry_at_s = 0.0
-        self._open(None)
+        self._open(dict)
 
     @property
     def durable(self) -> bool:
@@ -167,7 +167,7 @@ class Journal:
         store = self._store
         if store is None:
             if self._now_s() >= self._retry_at_s:
-                self._open(all_orders() if self._orders_known else None)
+                self._open(all_orders)
             return
         try:
             if self._is_suspended:
@@ -175,7 +175,7 @@ class Journal:
                 if not self._held_s() and self._restart_wal(store, shrink=True):
                     self._is_suspended = self._is_held_logged = False
                     self._release()
-                    self._open(all_orders() if self._orders_known else None)
+                    self._open(all_orders)
                 return
             store.maintain()
             self._check_checkpointer(store)
@@ -218,17 +218,17 @@ class Journal:
         else:
             self._release()
 
-    def _open(self, orders: Mapping[int, bytes] | None) -> None:
-        """Open the file, quarantine a damaged one first; ``orders`` are all open orders, None keeps those stored.
+    def _open(self, all_orders: Callable[[], Mapping[int, bytes]]) -> None:
+        """Open the file, quarantine a damaged one first; store ``all_orders`` if the caller knows them better.
 
-        Stored orders that were not read yet are kept, too: they show what ended while no daemon ran.
+        Stored orders that were not read yet are kept: they show what ended while no daemon ran.
         """
         try:
             store = self._open_or_create()
             try:
                 unread = store.orders.present and not self._orders_read
-                if orders is not None and not unread:
-                    store.replace_orders(orders)
+                if self._orders_known and not unread:
+                    store.replace_orders(all_orders())
             except BaseException:
                 store.close()
                 raise

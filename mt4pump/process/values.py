@@ -73,14 +73,9 @@ Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)]
 LogFormat = Annotated[Literal["human", "json"], BeforeValidator(lower)]
 
-UNITS = {
-    "": 1,
-    "B": 1,
-    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)},
-    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", 1)},
-}
-_KNOWN = {unit.upper(): factor for unit, factor in UNITS.items()}
-_BINARY = tuple(reversed([(unit, factor) for unit, factor in UNITS.items() if "i" in unit]))
+BINARY_UNITS = {f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", 1)}
+DECIMAL_UNITS = {f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)}
+UNITS = {unit.upper(): factor for unit, factor in {"": 1, "B": 1, **DECIMAL_UNITS, **BINARY_UNITS}.items()}
 MIB, PIB = 1024**2, 1024**5
 
 
@@ -92,7 +87,7 @@ def byte_size(value: object) -> object:
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value.strip())
-    factor = _KNOWN.get(match[2].upper()) if match else None
+    factor = UNITS.get(match[2].upper()) if match else None
     if match is None or factor is None:
         raise ValueError(f"{value!r} is no size; write a number of bytes, or one with a unit, as 500MB or 4GiB")
     return int(match[1]) * factor if match[1].isdigit() else int(float(match[1]) * factor)
@@ -101,7 +96,7 @@ def byte_size(value: object) -> object:
 def size_text(size_bytes: float) -> str:
     """Return a number of bytes in the largest binary unit that divides it: ``4GiB``; else the number itself."""
     whole = int(size_bytes)
-    for unit, factor in _BINARY:
+    for unit, factor in reversed(BINARY_UNITS.items()):
         if whole >= factor and whole % factor == 0:
             return f"{whole // factor}{unit}"
     return str(whole)

@@ -9,14 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mt4pump.protocol.contract import (
-    IN_EVENT,
-    FieldSpec,
-    FieldSpecs,
-    contract,
-    fields_of,
-    gateway_messages,
-)
+from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs, contract, fields_of, gateway_messages
 from mt4pump.wire import KINDS, PROTOCOL, SESSION, Kind
 
 Schema = dict[str, Any]
@@ -186,31 +179,27 @@ def asyncapi() -> Node:
 
 
 def _components(schemas: dict[str, Schema]) -> Node:
-    def message(name: str, payload: Schema, content_type: str = MSGPACK) -> Node:
-        return {name: {"name": name, "contentType": content_type, "payload": payload}}
-
-    found: Node = {}
-    for kind in KINDS:
-        found |= message(kind, schemas[f"body.{kind}"])
-    for op in contract().requests:
-        found |= message(f"{op}_request", schemas[f"request.{op}"])
-    for op in contract().requests:
-        found |= message(f"{op}_head", {"anyOf": [schemas[f"head.{op}"], schemas["head.error"]]})
-    for action in gateway_messages().requests:
-        found |= message(f"gateway_do_{action}", schemas[f"gateway.request.{action}"], JSON)
-    for name in gateway_messages().messages:
-        found |= message(f"gateway_{name}", schemas[f"gateway.message.{name}"], JSON)
-    return found
+    ops, gateway = contract().requests, gateway_messages()
+    payloads = {
+        **{kind: schemas[f"body.{kind}"] for kind in KINDS},
+        **{f"{op}_request": schemas[f"request.{op}"] for op in ops},
+        **{f"{op}_head": {"anyOf": [schemas[f"head.{op}"], schemas["head.error"]]} for op in ops},
+        **{f"gateway_do_{action}": schemas[f"gateway.request.{action}"] for action in gateway.requests},
+        **{f"gateway_{name}": schemas[f"gateway.message.{name}"] for name in gateway.messages},
+    }
+    types = {name: JSON if name.startswith("gateway_") else MSGPACK for name in payloads}
+    return {name: {"name": name, "contentType": types[name], "payload": payloads[name]} for name in payloads}
 
 
 def _topic_channel(kind: Kind) -> Node:
     address = f"{kind.name}.{{{kind.key}}}" if kind.key else kind.name
     channel = _channel("events", contract().kinds[kind.name].meaning, {kind.name: kind.name}, address)
+    if not kind.key:
+        return channel
+    key: Node = {"description": f"`{kind.key}` of the event"}
     if kind is SESSION:
-        ends: Node = {"description": "what happened to the session", "enum": ["start", "stop", "ping"]}
-    else:
-        ends = {"description": f"`{kind.key}` of the event"}
-    return {**channel, "parameters": {kind.key: ends}} if kind.key else channel
+        key = {"description": "what happened to the session", "enum": ["start", "stop", "ping"]}
+    return {**channel, "parameters": {kind.key: key}}
 
 
 def _channel(server: str, description: str, messages: dict[str, str], address: str | None = None) -> Node:

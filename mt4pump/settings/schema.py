@@ -46,6 +46,12 @@ SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults", "wire_
 NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
 ENDPOINTS = ("pub_endpoint", "query_endpoint")
 CURVE = ("curve_secret_key", "curve_clients")
+NOT_LONGER = {
+    "reconnect_delay_s": "reconnect_delay_max_s",
+    "watch_interval_s": "liveness_timeout_s",
+    "zmtp_heartbeat_ivl_s": "zmtp_heartbeat_timeout_s",
+}
+"""Times, and the one that each may reach at most."""
 
 
 def _data_dir() -> Path:
@@ -339,15 +345,8 @@ def _journal(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _times(settings: Settings) -> Iterator[Disagreement]:
-    if settings.reconnect_delay_s > settings.reconnect_delay_max_s:
-        yield _order("reconnect_delay_s", settings.reconnect_delay_s, "reconnect_delay_max_s")
-    if settings.watch_interval_s > settings.liveness_timeout_s:
-        yield _order("watch_interval_s", settings.watch_interval_s, "liveness_timeout_s")
-    if settings.zmtp_heartbeat_ivl_s > settings.zmtp_heartbeat_timeout_s:
-        yield _order("zmtp_heartbeat_ivl_s", settings.zmtp_heartbeat_ivl_s, "zmtp_heartbeat_timeout_s")
-
-
-def _order(lesser: str, value: float, greater: str) -> Disagreement:
-    return Disagreement(
-        (lesser, greater), f"{value:g} is more than {greater}; make it at most that, or {greater} longer"
-    )
+    for lesser, greater in NOT_LONGER.items():
+        value = getattr(settings, lesser)
+        if value > getattr(settings, greater):
+            text = f"{value:g} is more than {greater}; make it at most that, or {greater} longer"
+            yield Disagreement((lesser, greater), text)
