@@ -73,28 +73,27 @@ def make_private(path: Path) -> bool:
 
 def is_exposed(path: Path) -> bool:
     """Return whether other users of this machine may use the regular file ``path``; False where only ACLs show it."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return HAS_MODES and stat.S_ISREG(mode) and bool(mode & OTHERS)
+    mode = _mode(path)
+    return stat.S_ISREG(mode) and bool(mode & OTHERS)
 
 
 def is_open_to_all(folder: Path) -> bool:
     """Return whether every user of this machine may create files in ``folder``; False where only ACLs show it."""
-    try:
-        return HAS_MODES and bool(folder.stat().st_mode & stat.S_IWOTH)
-    except OSError:
-        return False
+    return bool(_mode(folder) & stat.S_IWOTH)
 
 
 def replaceable_parent(folder: Path) -> Path | None:
     """Return a folder above ``folder`` in which every user may rename it away, None when there is none."""
-    for parent in folder.absolute().parents:
-        with contextlib.suppress(OSError):
-            if is_open_to_all(parent) and not parent.stat().st_mode & stat.S_ISVTX:
-                return parent
-    return None
+    modes = ((parent, _mode(parent)) for parent in folder.absolute().parents)
+    return next((parent for parent, mode in modes if mode & stat.S_IWOTH and not mode & stat.S_ISVTX), None)
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of ``path``, 0 where there is none: on Windows, or when nothing can be seen there."""
+    try:
+        return path.stat().st_mode if HAS_MODES else 0
+    except OSError:
+        return 0
 
 
 def changeable_by_others(path: Path, *, is_chosen: bool = True) -> str:

@@ -24,7 +24,7 @@ from mt4pump.errors import PumpError, SettingsError
 from mt4pump.process.endpoints import PORT_MAX, endpoint_host
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
-from mt4pump.settings.validators import ANY_PORT, CONTROLS, VISIBLE
+from mt4pump.settings.validators import ANY_PORT, SUFFIXES
 from mt4pump.settings.validators import endpoint as checked_endpoint
 from mt4pump.wire import HEARTBEAT, KINDS
 
@@ -194,8 +194,6 @@ def wrong_setting(name: str, problem: str) -> SettingsError:
 
 HEARTBEAT_TOPIC = HEARTBEAT.name
 EVERYTHING = "*"
-SUFFIXES = CONTROLS | frozenset(VISIBLE)
-"""What the daemon's ``topic_suffix`` may be."""
 
 
 class TopicFilter:

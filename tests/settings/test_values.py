@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mt4pump.process.settings import expected
 from mt4pump.process.values import byte_size, size_text
 from mt4pump.settings import Settings, load
-from mt4pump.settings.validators import CONTROLS, POSSIBLE, USUAL, VISIBLE, suffix_text, topic_suffix
+from mt4pump.settings.validators import POSSIBLE, SUFFIXES, USUAL, suffix_text, topic_suffix
 from mt4pump.wire import KINDS
 from tests.settings.problems import SIMULATOR, problem_of
 
@@ -195,7 +195,7 @@ def test_a_size_as_it_is_shown_is_taken_as_the_same_size(size_bytes: int) -> Non
     assert byte_size(size_text(size_bytes)) in {size_bytes, str(size_bytes)}
 
 
-@pytest.mark.parametrize("suffix", ["", *VISIBLE, *sorted(CONTROLS)])
+@pytest.mark.parametrize("suffix", ["", *sorted(SUFFIXES)])
 def test_a_suffix_as_it_is_shown_is_taken_as_the_same_suffix(suffix: str) -> None:
     assert suffix_text(suffix).isprintable()
     assert topic_suffix(suffix_text(suffix)) == suffix
