@@ -14,11 +14,10 @@ from threading import Thread
 from typing import Any
 
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.manager import Array, Manager
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.heartbeat import HeartbeatPublisher
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import FAULTS, STOPPING, Command, ReadThread, count_fault
+from mt4pump.pump.session import FAULTS, STOPPING, Command, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest
 
 RECORDS_PER_WAKE_UP = 256
@@ -30,7 +29,7 @@ without a record or a new subscription it is `QUIET_WAIT_S`, as each wake-up cos
 READS_AFTER_HEARTBEAT = 20
 """Most reads of subscriptions after a heartbeat; each read is itself bounded."""
 QUOTES_INTERVAL_S = 0.001
-"""Time between two readings of quotes while a large table is read; on Windows it is some 16 ms."""
+"""Time between two readings of quotes while a large table is read or indexed; on Windows it is some 16 ms."""
 SUBSCRIPTIONS_INTERVAL_S, MORE_SUBSCRIPTIONS_INTERVAL_S = 0.005, 0.001
 """Time between two reads of subscriptions while events flow; a read costs as much as a quote. The second: when the last
 read left some."""
@@ -67,7 +66,7 @@ class Pump(Thread):
         self.is_busy = self.is_shut_down = False
         self._inbox = inbox
         self._dispatcher = dispatcher
-        dispatcher.current.read_large, dispatcher.current.run_steps = self._read_large, self._run_steps
+        dispatcher.current.run_steps = self._run_steps
         self._writer = dispatcher.writer
         self._publisher = dispatcher.writer.publisher
         self._heartbeat = heartbeat
@@ -184,17 +183,9 @@ class Pump(Thread):
             if quotes.published != before:
                 self._heartbeat.server_clock.observe(quotes.last_time_s, ts)
 
-    def _read_large(self, manager: Manager, name: str) -> Array:
-        """Read a large table and publish quotes meanwhile."""
-        self._writer.flush()  # what waits for its commit does not wait for the read
-        read = ReadThread(manager, name)
-        while not read.has_ended(QUOTES_INTERVAL_S):
-            self._handle_waiting_quotes()
-        return read.array()
-
     def _run_steps(self, steps: Iterable[None]) -> None:
         """Run steps to their end and publish quotes about every millisecond; records wait."""
-        self._writer.flush()
+        self._writer.flush()  # what waits for its commit does not wait for the steps
         quotes_at_s = 0.0
         for _ in steps:
             if time.perf_counter() >= quotes_at_s:

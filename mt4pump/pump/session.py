@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Event, Thread
@@ -108,15 +108,13 @@ class CurrentSession:
     """The session that handlers read from, None between two sessions.
 
     ``live`` is true between its START_PUMPING and its STOP_PUMPING. ``empty_tables`` counts reads that found a table
-    suddenly empty and changed nothing. ``read_large`` reads a large table of a Manager, ``run_steps`` runs work with it
-    to its end, both with quotes meanwhile.
+    suddenly empty and changed nothing. ``run_steps`` runs work with a large table to its end, with quotes meanwhile.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.session: ManagerSession | None = None
         self.live = False
         self.empty_tables = 0
-        self.read_large: Callable[[Manager, str], Array] = lambda manager, name: manager.table(name)
         self.run_steps: RunSteps = lambda steps: [None for _ in steps]
         self._now_s = now_s
         self._empty: dict[str, EmptyRead] = {}
@@ -136,8 +134,8 @@ class CurrentSession:
         before it reports the end of a session. Then a second read must agree: ``again(ts)``, which `second_reads`
         returns when it is due.
         """
-        manager = self.manager
-        array = self.read_large(manager, name) if self.run_beside(name) else manager.table(name)
+        manager, run_steps = self.manager, self.run_beside(name)
+        array = ReadThread(manager, name).array(run_steps) if run_steps else manager.table(name)
         first = self._empty.get(name)
         agrees = first is not None and first.session is self.session and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):
@@ -167,6 +165,7 @@ class CurrentSession:
         return due
 
 
+READ_WAIT_S = 0.001
 LARGE_TABLES = frozenset({"users", "trades"})
 """Tables that grow with the number of accounts: 112 and 45 MB for 100,000 accounts with two orders each."""
 
@@ -197,14 +196,15 @@ class ReadThread(Thread):
         except BaseException as error:  # noqa: BLE001 - `array` raises it on the thread that asked
             self._error = error
 
-    def has_ended(self, within_s: float) -> bool:
-        """Return whether the read has ended; wait for it up to ``within_s``."""
-        if self._array is None and self._error is None:
-            self.join(within_s)
-        return self._array is not None or self._error is not None
+    def _wait(self) -> Iterator[None]:
+        """Wait for the end of the read, a millisecond at each step."""
+        while self.is_alive():
+            self.join(READ_WAIT_S)
+            yield
 
-    def array(self) -> Array:
-        """Return what was read; raises what the read raised."""
+    def array(self, run_steps: RunSteps) -> Array:
+        """Return what was read, after the steps of the wait; raises what the read raised."""
+        run_steps(self._wait())
         error, self._error = self._error, None
         if error is None:
             assert self._array is not None  # noqa: S101 - it has ended
