@@ -24,6 +24,10 @@ def symbol(name: str, **values: Any) -> bytes:
     return CON_SYMBOL.pack({"symbol": name, "digits": 5, **values})
 
 
+def group(name: str, **values: Any) -> bytes:
+    return CON_GROUP.pack({"group": name, **values})
+
+
 def user(login: int, **values: Any) -> bytes:
     return USER_RECORD.pack({"login": login, "group": "demo", **values})
 
@@ -32,8 +36,25 @@ def online(login: int, **values: Any) -> bytes:
     return ONLINE_RECORD.pack({"login": login, "group": "demo", **values})
 
 
+def request(number: int, login: int, **values: Any) -> bytes:
+    return REQUEST_INFO.pack({"id": number, "login": login, **values})
+
+
 def plugin(file: str, name: str = "", **values: Any) -> bytes:
     return CON_PLUGIN.pack({"file": file, "info": {"name": name, "version": 100}, **values})
+
+
+TABLES = {
+    "symbols": (SYMBOLS, "symbol.EURUSD", symbol("EURUSD"), symbol("EURUSD", spread=7)),
+    "groups": (GROUPS, "group.demo\\fx", group("demo\\fx"), group("demo\\fx", enable=1)),
+    "users": (USERS, "user.1", user(1), user(1, balance=5.0)),
+    "online": (ONLINE, "online.1", online(1), online(1, counter=2)),
+    "requests": (REQUESTS, "request.1", request(5, 1), request(5, 1, status=2)),
+    "plugins": (PLUGINS, "plugin.x.dll", plugin("x.dll"), plugin("x.dll", enabled=1)),
+}
+"""Pump code and topic of each table, and two versions of one row of it."""
+BY_ROW = ("symbols", "groups", "users", "requests")
+"""Tables whose changed rows the API hands over."""
 
 
 @pytest.fixture(name="harness")
@@ -43,43 +64,19 @@ def _harness() -> Iterator[Harness]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        (SYMBOLS, symbol("EURUSD"), "symbol.EURUSD"),
-        (GROUPS, CON_GROUP.pack({"group": "demo\\fx"}), "group.demo\\fx"),
-        (USERS, user(1001), "user.1001"),
-        (REQUESTS, REQUEST_INFO.pack({"id": 5, "login": 1001}), "request.1001"),
-    ],
-    ids=["symbol", "group", "user", "request"],
-)
+@pytest.mark.parametrize("table", BY_ROW)
 @pytest.mark.parametrize(
     ("action", "name"),
     [(ADD, "add"), (DELETE, "delete"), (UPDATE, "update"), (CHANGE_GRP, "change_group"), (9, "update")],
 )
-def test_a_row_is_published_on_its_topic_with_its_action(
-    harness: Harness, row: tuple[int, bytes, str], action: int, name: str
-) -> None:
-    code, record, topic = row
+def test_a_row_is_published_on_its_topic_with_its_action(harness: Harness, table: str, action: int, name: str) -> None:
+    code, topic, record, _ = TABLES[table]
     assert seen(harness.events_after(code, action, record), "action", "synthetic") == [(topic, name, None)]
 
 
-@pytest.mark.parametrize(
-    ("code", "table", "versions", "topic"),
-    [
-        (SYMBOLS, "symbols", (symbol("EURUSD"), symbol("EURUSD", spread=7)), "symbol.EURUSD"),
-        (GROUPS, "groups", (CON_GROUP.pack({"group": "g"}), CON_GROUP.pack({"group": "g", "enable": 1})), "group.g"),
-        (USERS, "users", (user(1), user(1, balance=5.0)), "user.1"),
-        (ONLINE, "online", (online(1), online(1, counter=2)), "online.1"),
-        (REQUESTS, "requests", [REQUEST_INFO.pack({"id": 5, "login": 1, "status": n}) for n in (1, 2)], "request.1"),
-        (PLUGINS, "plugins", (plugin("x.dll"), plugin("x.dll", enabled=1)), "plugin.x.dll"),
-    ],
-    ids=["symbols", "groups", "users", "online", "requests", "plugins"],
-)
-def test_a_doorbell_publishes_what_is_new_changed_and_gone(
-    harness: Harness, code: int, table: str, versions: tuple[bytes, bytes], topic: str
-) -> None:
-    old, new = versions
+@pytest.mark.parametrize("table", TABLES)
+def test_a_doorbell_publishes_what_is_new_changed_and_gone(harness: Harness, table: str) -> None:
+    code, topic, old, new = TABLES[table]
     for rows, actions in ((old, ["add"]), (old, []), (new, ["update"]), (new, []), (b"", ["delete"]), (b"", [])):
         harness.manager.tables[table] = rows
         assert seen(harness.events_after(code), "action", "synthetic") == [(topic, action, None) for action in actions]
@@ -92,7 +89,7 @@ def test_a_row_and_then_the_doorbell_of_the_same_change_publish_it_once(harness:
 
 
 def test_requests_are_known_by_their_id_and_published_on_the_topic_of_their_login(harness: Harness) -> None:
-    harness.manager.tables["requests"] = b"".join(REQUEST_INFO.pack({"id": n, "login": 1001}) for n in (1, 2))
+    harness.manager.tables["requests"] = request(1, 1001) + request(2, 1001)
     assert seen(harness.events_after(REQUESTS), "id") == [("request.1001", 1), ("request.1001", 2)]
 
 
@@ -110,46 +107,31 @@ def test_rows_before_start_are_the_initial_fill_and_no_news() -> None:
         assert made.events_after(USERS) == []
 
 
-@pytest.mark.parametrize(
-    ("code", "table", "row"),
-    [
-        (SYMBOLS, "symbols", symbol("EURUSD")),
-        (GROUPS, "groups", CON_GROUP.pack({"group": "g"})),
-        (USERS, "users", user(1)),
-        (ONLINE, "online", online(1)),
-        (REQUESTS, "requests", REQUEST_INFO.pack({"id": 5, "login": 1})),
-        (PLUGINS, "plugins", plugin("x.dll")),
-    ],
-    ids=["symbols", "groups", "users", "online", "requests", "plugins"],
-)
+@pytest.mark.parametrize("table", TABLES)
 class TestADoorbellBeforeStart:
     """While the API fills its tables they are half empty: what is not there yet is not gone, nor news when it comes."""
 
-    def test_of_the_first_session_makes_no_news_of_the_rest_of_the_table(
-        self, code: int, table: str, row: bytes
-    ) -> None:
+    def test_of_the_first_session_makes_no_news_of_the_rest_of_the_table(self, table: str) -> None:
         with open_harness() as made:
             made.attach()
-            assert made.events_after(code) == []
-            made.manager.tables[table] = row
+            assert made.events_after(TABLES[table][0]) == []
+            made.manager.tables[table] = TABLES[table][2]
             assert [message.topic for message in made.events_after(PumpCode.START_PUMPING)] == ["session.start"]
 
-    def test_of_a_later_session_does_not_publish_that_everything_is_gone(
-        self, code: int, table: str, row: bytes
-    ) -> None:
+    def test_of_a_later_session_does_not_publish_that_everything_is_gone(self, table: str) -> None:
         with open_harness() as made:
-            made.manager.tables[table] = row
+            made.manager.tables[table] = TABLES[table][2]
             made.start()
             made.reconnect(lambda manager: manager.tables.update({table: b""}))
-            assert made.events_after(code) == []
+            assert made.events_after(TABLES[table][0]) == []
 
-    def test_after_stop_publishes_nothing_either(self, code: int, table: str, row: bytes) -> None:
+    def test_after_stop_publishes_nothing_either(self, table: str) -> None:
         with open_harness() as made:
-            made.manager.tables[table] = row
+            made.manager.tables[table] = TABLES[table][2]
             made.start()
             made.events_after(PumpCode.STOP_PUMPING)
             made.manager.tables[table] = b""
-            assert made.events_after(code) == []
+            assert made.events_after(TABLES[table][0]) == []
 
 
 def test_the_second_start_publishes_what_differs_marked_as_inferred() -> None:
@@ -181,20 +163,16 @@ def test_a_table_that_cannot_be_read_at_start_does_not_keep_the_others() -> None
 # Faults
 
 
-@pytest.mark.parametrize("code", [SYMBOLS, GROUPS, USERS, REQUESTS])
-def test_a_record_of_a_wrong_length_is_counted_and_costs_only_itself(harness: Harness, code: int) -> None:
-    assert harness.events_after(code, ADD, b"short") == []
+@pytest.mark.parametrize("table", BY_ROW)
+def test_a_record_of_a_wrong_length_is_counted_and_costs_only_itself(harness: Harness, table: str) -> None:
+    assert harness.events_after(TABLES[table][0], ADD, b"short") == []
     assert harness.fault_counters.counts == {"bad_record": 1}
     assert harness.events_after(USERS, ADD, user(1))
 
 
-@pytest.mark.parametrize("code", [SYMBOLS, GROUPS, USERS, ONLINE, REQUESTS, PLUGINS])
-def test_a_read_that_fails_is_counted_and_the_next_one_publishes_what_changed(harness: Harness, code: int) -> None:
-    name = {SYMBOLS: "symbols", GROUPS: "groups", USERS: "users", ONLINE: "online", REQUESTS: "requests"}
-    table = name.get(PumpCode(code), "plugins")
-    rows = {"symbols": symbol("A"), "groups": CON_GROUP.pack({"group": "A"}), "users": user(1), "online": online(1)}
-    rows |= {"requests": REQUEST_INFO.pack({"id": 1}), "plugins": plugin("A")}
-    harness.manager.tables[table] = rows[table]
+@pytest.mark.parametrize("table", TABLES)
+def test_a_read_that_fails_is_counted_and_the_next_one_publishes_what_changed(harness: Harness, table: str) -> None:
+    code, _, harness.manager.tables[table], _ = TABLES[table]
     harness.manager.failures[f"table {table}"].append(failed())
     assert harness.events_after(code) == []
     assert harness.fault_counters.counts == {"read_error": 1}
@@ -317,14 +295,12 @@ def test_a_name_that_fills_its_field_is_selected_whole(harness: Harness) -> None
 
 
 def test_a_group_shows_the_used_part_of_its_arrays(harness: Harness) -> None:
-    record = CON_GROUP.pack(
-        {
-            "group": "g",
-            "secmargins": [{"symbol": "EURUSD"}, {"symbol": "USDJPY"}],
-            "secmargins_total": 2,
-            "news_languages": [9, 10, 11],
-            "news_languages_total": 1,
-        }
+    record = group(
+        "g",
+        secmargins=[{"symbol": "EURUSD"}, {"symbol": "USDJPY"}],
+        secmargins_total=2,
+        news_languages=[9, 10, 11],
+        news_languages_total=1,
     )
     (message,) = harness.events_after(GROUPS, ADD, record)
     assert [row["symbol"] for row in message.body["secmargins"]] == ["EURUSD", "USDJPY"]
@@ -334,7 +310,7 @@ def test_a_group_shows_the_used_part_of_its_arrays(harness: Harness) -> None:
 
 @pytest.mark.parametrize("total", [-1, 129, 2**31 - 1])
 def test_a_total_out_of_range_shows_the_whole_array(harness: Harness, total: int) -> None:
-    (message,) = harness.events_after(GROUPS, ADD, CON_GROUP.pack({"group": "g", "secmargins_total": total}))
+    (message,) = harness.events_after(GROUPS, ADD, group("g", secmargins_total=total))
     assert len(message.body["secmargins"]) == 128
 
 
@@ -381,19 +357,9 @@ def test_an_account_that_is_online_twice_is_published_when_its_rows_change_and_a
         assert seen(harness.events_after(ONLINE), "action", "counter") == events
 
 
-@pytest.mark.parametrize(
-    ("code", "row"),
-    [
-        (SYMBOLS, symbol("EURUSD")),
-        (GROUPS, CON_GROUP.pack({"group": "demo"})),
-        (USERS, user(100)),
-        (REQUESTS, REQUEST_INFO.pack({"id": 1, "login": 100})),
-    ],
-)
-def test_a_row_behind_a_table_that_was_ahead_of_it_is_counted_and_not_published(
-    harness: Harness, code: PumpCode, row: bytes
-) -> None:
-    table = {SYMBOLS: "symbols", GROUPS: "groups", USERS: "users", REQUESTS: "requests"}[code]
+@pytest.mark.parametrize("table", BY_ROW)
+def test_a_row_behind_a_table_that_was_ahead_of_it_is_counted_and_not_published(harness: Harness, table: str) -> None:
+    code, _, row, _ = TABLES[table]
     harness.manager.tables[table] = row
     assert seen(harness.events_after(code), "action", "seq")[0][1:] == ("add", 1)
     assert harness.events_after(code, ADD, row) == []
