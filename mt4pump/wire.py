@@ -230,7 +230,7 @@ def unpack(packed: bytes, limits: UnpackLimits = MESSAGE) -> Any:
             return msgpack.unpackb(packed)
         return msgpack.unpackb(packed, max_array_len=limits.list_entries, max_map_len=limits.map_entries)
     except UNPACK_FAULTS as error:
-        raise FrameError(f"not msgpack, or beyond its limits: {_reason(error)}") from error
+        raise _refusal(error) from error
 
 
 def unpack_map(packed: bytes) -> dict[str, Any]:
@@ -263,14 +263,14 @@ def unpack_stream(chunks: Iterable[bytes], limits: UnpackLimits, buffer_bytes: i
             except msgpack.OutOfData:
                 break
             except UNPACK_FAULTS as error:
-                raise FrameError(f"not msgpack, or beyond its limits: {_reason(error)}") from error
+                raise _refusal(error) from error
             yield value
             counter.left = limits.values
 
 
-def _reason(error: Exception) -> str:
-    """Return the reason of a msgpack error; some have no text."""
-    return str(error)[:80] or type(error).__name__
+def _refusal(error: Exception) -> FrameError:
+    reason = str(error)[:80] or type(error).__name__  # some errors of msgpack have no text
+    return FrameError(f"not msgpack, or beyond its limits: {reason}")
 
 
 def _counted(packed: bytes, limits: UnpackLimits) -> Any:

@@ -23,8 +23,8 @@ from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED, TRIAL_LIMIT_S
 from mt4pump.client.event import Frames
+from mt4pump.client.keys import ZmqContext
 from mt4pump.client.liveness import INTERVAL_MAX_S, NS, SILENT_INTERVALS
-from mt4pump.client.query import ZmqContext
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 

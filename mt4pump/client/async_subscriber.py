@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any, Self
@@ -56,12 +57,10 @@ class AsyncSubscriber(BaseSubscriber):
 
     async def receive(self, timeout_s: float | None = None) -> Event | Notice | None:
         """Return the next event or notice; None when none came within ``timeout_s``, or after the end."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 async for item in self._each(with_notices=self.notices):
                     return item
-        except TimeoutError:
-            pass
         return None
 
     async def run(self) -> None:

@@ -22,8 +22,8 @@ from mt4pump.client.connection_fault import (
     monitor_of,
 )
 from mt4pump.client.event import Frames
-from mt4pump.client.keys import ClientKeys
-from mt4pump.client.query import QueryConnection, QueryError, ZmqContext
+from mt4pump.client.keys import ClientKeys, ZmqContext, client_socket
+from mt4pump.client.query import QueryConnection, QueryError
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
 from mt4pump.libzmq_sockets import duplicate, protect
@@ -60,17 +60,13 @@ class SubConnection:
         self._descriptor = NO_DESCRIPTOR
         self._prefixes: set[bytes] = set()
         self._in_pairs = True
-        self.socket = context.socket(zmq.SUB)
+        self.socket = client_socket(context, zmq.SUB, endpoint, keys)
         self.socket.setsockopt(zmq.RCVHWM, rcvhwm)
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES)
-        self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_LIMIT_MS)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
         self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ZMTP_TIMEOUT_MS)
-        self.socket.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
-        if keys is not None:
-            keys.apply(self.socket)
         self.diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
         self.monitor = monitor_of(self.socket, context)
         self.socket.connect(endpoint)
@@ -147,10 +143,8 @@ class SubConnection:
             changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             changes.refused |= bool(event & FAILURES)
         if changes.made:
-            with (
-                suppress(OSError),
-                duplicate(self._descriptor) as own,
-            ):  # Ctrl-C may come here: borrowed, it would be closed
+            # A duplicate: Ctrl-C may come here, and would close a borrowed descriptor.
+            with suppress(OSError), duplicate(self._descriptor) as own:
                 protect(own)
         return changes
 

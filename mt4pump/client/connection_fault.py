@@ -13,7 +13,7 @@ from threading import Thread
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from mt4pump.client.keys import ClientKeys
+from mt4pump.client.keys import ClientKeys, ZmqContext, client_socket
 from mt4pump.errors import ClientError
 from mt4pump.process.endpoints import next_port, port_of
 
@@ -64,7 +64,6 @@ PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS, NOT_ZEROMQ})
 """How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 DECIDED = frozenset(TEXTS) - {NO_HOST, SILENT}
 """Faults that do not need more time to be sure."""
-
 
 log = logging.getLogger("mt4pump.client")
 
@@ -179,7 +178,7 @@ class ConnectionDiagnosis:
         return f"{endpoint}: {TEXTS[fault]}"
 
 
-def monitor_of(connection: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+def monitor_of(connection: zmq.Socket[bytes], context: ZmqContext) -> zmq.Socket[bytes]:
     """Return the socket on which the monitor events of ``connection`` are received."""
     address = f"inproc://mt4pump-client-{uuid.uuid4().hex}"
     connection.monitor(address, MONITORED)
@@ -254,12 +253,9 @@ def with_reason(fault: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def _trial(endpoint: str, keys: ClientKeys | None, kind: int) -> Iterator[zmq.Socket[bytes]]:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context: ZmqContext = zmq.Context()
     try:
-        connection = context.socket(kind)
-        connection.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
-        if keys is not None:
-            keys.apply(connection)
+        connection = client_socket(context, kind, endpoint, keys)
         monitor = monitor_of(connection, context)
         try:
             connection.connect(endpoint)

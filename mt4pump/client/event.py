@@ -142,6 +142,8 @@ NOTICE_KINDS = (
     *(SILENT, ALIVE, FEED_LOST, FEED_BACK, LAGGING, CAUGHT_UP, QUERY_FAILED, MALFORMED),
 )
 """Every ``Notice.kind``; the package's docstring says what each means."""
+WARNINGS = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
+"""Those that are logged as warnings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The CURVE keys of a client."""
+"""The CURVE keys of a client, and the sockets that use them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mt4pump.private_files import changeable_by_others
 KEY_CHARS = 40
 FILE_CHARS_MAX = 65_536
 """What a file of keys never reaches."""
+ZmqContext = zmq.Context[zmq.Socket[bytes]]
 LINE = re.compile(r"""^\s*([a-z_-]+)\s*=\s*["']([^"']*)["']\s*(?:#.*)?$""", re.MULTILINE)
 
 
@@ -60,6 +61,16 @@ class ClientKeys:
         socket.curve_serverkey = self.server.encode()
         socket.curve_publickey = self.public.encode()
         socket.curve_secretkey = self.secret.encode()
+
+
+def client_socket(context: ZmqContext, kind: int, endpoint: str, keys: ClientKeys | None) -> zmq.Socket[bytes]:
+    """Return a socket of this ``kind`` that can connect to ``endpoint``; its queue is dropped when it is closed."""
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
+    if keys is not None:
+        keys.apply(socket)
+    return socket
 
 
 def _values(path: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ import zmq
 from mt4pump.client.checks import LARGE_BODY_MAX_BYTES, check_head, event_body, stored_body
 from mt4pump.client.event import HEALED, SNAPSHOT, Event, Frames, TopicName
 from mt4pump.client.events import CLASSES
-from mt4pump.client.keys import ClientKeys
+from mt4pump.client.keys import ClientKeys, ZmqContext, client_socket
 from mt4pump.client.topic_state import SubscriptionSet, warn_of_unmatched
 from mt4pump.errors import ClientError, FrameError
 from mt4pump.wire import Body, unpack_map
@@ -31,8 +31,6 @@ STRAYS_LIMIT = 100  # messages that answer nothing which one `QueryConnection.re
 EMPTY_PAGES_MAX = 10_000  # pages of the journal in a row without an event: the daemon searches 50 ms for each
 PAGE_LIMIT = 5_000  # events asked for in one replay request
 SLICE_MS = 100  # longest wait in one poll, so that Ctrl-C is seen on Windows, too
-
-ZmqContext = zmq.Context[zmq.Socket[bytes]]
 
 
 class Ask(NamedTuple):
@@ -149,12 +147,8 @@ class QueryConnection:
         self.socket.close(0)
 
     def _open(self) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
+        socket = client_socket(self._context, zmq.DEALER, self.endpoint, self._keys)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGE_BODY_MAX_BYTES)
-        socket.setsockopt(zmq.IPV6, 1 if "[" in self.endpoint else 0)
-        if self._keys is not None:
-            self._keys.apply(socket)
         socket.connect(self.endpoint)
         return socket
 
@@ -298,7 +292,7 @@ class Query:
         self.endpoint, self.timeout_s, self._warn = endpoint, timeout_s, warn
         self._snapshot_limits, self._number = snapshot_limits, 0
         self._suffix: str | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: ZmqContext = zmq.Context()
         try:
             self._connection = QueryConnection(self._context, endpoint, keys)
         except zmq.ZMQError as error:

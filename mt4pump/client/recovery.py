@@ -25,7 +25,7 @@ class Recovery:
     """
 
     def __init__(self, ordering: Ordering, options: StreamOptions, resume: Position | None) -> None:
-        self.steps = RecoverySteps(ordering, snapshot=options.snapshot, resume=resume, query=options.query)
+        self.steps = RecoverySteps(ordering, options, resume)
         self.ask: Ask | None = None
         self.number = 0
         self._ordering = ordering
@@ -165,29 +165,24 @@ class Recovery:
         While its file could not be opened (`UNOPENED`) no event has an offset. Those need not wait. One with an offset
         does: the journal was opened, and what was stored before must come first.
         """
-        log, offset = body.get("log"), body.get("offset") or 0
+        ordering, log, offset = self._ordering, body.get("log"), body.get("offset") or 0
         was_opened = bool(log) and self.steps.heartbeat[0] == UNOPENED
         self.steps.set_heartbeat(log, offset)
-        self._ordering.set_log(log, needed=self._needs_journal)
+        ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
             self._retry_at_s = self._now_s
-        return self._follows_other_log(log, max(0, offset - (journal_count(body, "stored") or 0))) or was_opened
-
-    def _follows_other_log(self, log: str | None, begin: int) -> bool:
-        """Go over to another journal, or to one that lost its end; ``begin`` is where this run went on in it."""
+        begin = max(0, offset - (journal_count(body, "stored") or 0))  # where this run went on in it
         if not log or not self.steps.joined:
-            return False
-        ordering = self._ordering
+            return was_opened
         if ordering.log is None:
             ordering.name_log(log)
-            return False
-        if log == ordering.log and not self.steps.reused and begin >= self._old_end:
-            return False
-        self._switch_log(log, begin)
-        return True
+        elif log != ordering.log or self.steps.reused or begin < self._old_end:
+            self._switch_log(log, begin)
+            return True
+        return was_opened
 
     def _switch_log(self, log: str | None, begin: int) -> None:
-        """Continue in ``log``; what was asked and known of the journal before is dropped."""
+        """Continue in another journal, or in one that lost its end; what was asked of it before is dropped."""
         ordering, reused = self._ordering, self.steps.reused
         lost_end = log == ordering.log
         if not lost_end:

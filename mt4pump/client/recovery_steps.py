@@ -11,7 +11,7 @@ from typing import Any
 
 from mt4pump.client.checks import event_body, journal_count
 from mt4pump.client.event import NOT_WHOLE, RECOVERED, SNAPSHOT, Frames, Notice
-from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
+from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query import PAGE_LIMIT, Ask, QueryError, QueryJob, ReplayPages, Reply, further_pages
 from mt4pump.wire import Body
@@ -36,10 +36,10 @@ class RecoverySteps:
     is an offset that two runs of the daemon used: until a heartbeat names the log, it may be another one; else 0.
     """
 
-    def __init__(self, ordering: Ordering, *, snapshot: bool, resume: Position | None, query: bool) -> None:
+    def __init__(self, ordering: Ordering, options: StreamOptions, resume: Position | None) -> None:
         self.resume = resume
-        self.joined = not query
-        self.discard = query
+        self.joined = not options.query
+        self.discard = options.query
         self.added: list[str] = []
         self.pages = 0
         self.heartbeat: tuple[str | None, int] = (None, 0)
@@ -47,7 +47,7 @@ class RecoverySteps:
         self.reused = 0
         self.last_seqs = LastSeqs(ordering)
         self._ordering = ordering
-        self._snapshot = snapshot
+        self._with_values = options.snapshot
 
     def add(self, names: Iterable[str]) -> None:
         """Add topics that need their snapshot; everything waits for it."""
@@ -95,7 +95,7 @@ class RecoverySteps:
         if resumed:
             yield from self._replay_pages(description["offset"])
         self.discard = False
-        asked: Body = {"topics": ordering.subscriptions.prefixes(), "values": self._snapshot}
+        asked: Body = {"topics": ordering.subscriptions.prefixes(), "values": self._with_values}
         page = yield Ask("snapshot", asked)
         snapshot = page.head
         self._check_epoch(snapshot)
@@ -117,7 +117,7 @@ class RecoverySteps:
         if not ordering.query_works:
             yield from self.describe()  # events must not wait only for this to fail again
         ordering.close_for(ALL_WAIT)
-        asked: Body = {"topics": ordering.subscriptions.prefixes(names), "values": self._snapshot}
+        asked: Body = {"topics": ordering.subscriptions.prefixes(names), "values": self._with_values}
         page = yield Ask("snapshot", asked)
         self._check_epoch(page.head)
         yield from self._apply_snapshot(page, asked, is_first=False)

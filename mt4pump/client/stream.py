@@ -76,7 +76,7 @@ class Stream:
         self._now_s, self._now_ns = now_s, now_ns
         self.recovery.set_now(now_s)
         self.ordering.handle(messages, self._handle_other, self._record_malformed)
-        self._report_malformed(now_s)
+        self._report_malformed()
 
     def set_connected(self, now_s: float) -> None:
         """Record that a connection was made: what was sent before it may be lost."""
@@ -134,10 +134,10 @@ class Stream:
         self.counts["decode_errors"] += 1
         self._malformed_text = str(error)
 
-    def _report_malformed(self, now_s: float) -> None:
+    def _report_malformed(self) -> None:
         count = self.counts["decode_errors"] - self._malformed_seen
-        if count and now_s >= self._malformed_at_s:
-            self._malformed_at_s = now_s + MALFORMED_INTERVAL_S
+        if count and self._now_s >= self._malformed_at_s:
+            self._malformed_at_s = self._now_s + MALFORMED_INTERVAL_S
             self._malformed_seen += count
             text = f"{count} messages are not what a daemon of this protocol sends, the last: {self._malformed_text}"
             self.out.append(Notice(MALFORMED, text, count=count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,25 +13,12 @@ from threading import get_ident
 from typing import Any, Self, TypeVar, overload
 
 from mt4pump.client.connection import ConnectionOptions, StreamRunner, check_endpoint
-from mt4pump.client.event import (
-    FEED_LOST,
-    LAGGING,
-    LOST,
-    MALFORMED,
-    NOT_WHOLE,
-    QUERY_FAILED,
-    SILENT,
-    Checkpoint,
-    Event,
-    Item,
-    Notice,
-)
+from mt4pump.client.event import WARNINGS, Checkpoint, Event, Item, Notice
 from mt4pump.client.events import Quote
-from mt4pump.client.keys import ClientKeys
+from mt4pump.client.keys import ClientKeys, ZmqContext
 from mt4pump.client.liveness import HeartbeatMonitor, Status
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionFile, PositionTracker
-from mt4pump.client.query import ZmqContext
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet, matches, warn_of_unmatched
 from mt4pump.errors import ClientError
@@ -38,11 +26,9 @@ from mt4pump.process.endpoints import next_port
 
 DEFAULT = "default"
 """Stands for: the query endpoint is one port above the publishing one."""
-WARNINGS = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
 NOTICE_LOG_INTERVAL_S, FAULT_LOG_INTERVAL_S = 1.0, 60.0
 ROUTES_LIMIT = 100_000
 """Topics whose handlers are remembered."""
-FOR_EVER_S = 3_600.0
 
 Handler = Callable[[Any], Any]
 H = TypeVar("H", bound=Handler)
@@ -324,17 +310,17 @@ class Subscriber(BaseSubscriber):
 
     def receive(self, timeout_s: float | None = None) -> Event | Notice | None:
         """Return the next event or notice; None when none came within ``timeout_s``, or after `close`."""
-        deadline_s = time.monotonic() + (FOR_EVER_S if timeout_s is None else timeout_s)
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while not self._closing:
             self._thread = get_ident()
             item = self._next_waiting()
             if item is not None:
                 return item
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0 and timeout_s is not None:
+            if left_s <= 0:
                 self._run_once(0)
                 return self._next_waiting()
-            self._run_once(max(0.0, left_s))
+            self._run_once(left_s)
         self._end()
         return None
 
@@ -371,7 +357,7 @@ class Subscriber(BaseSubscriber):
                 elif (handed := self._hand_over(item, with_notices=with_notices)) is not None:
                     yield handed
             tracker.finish()
-            self._run_once(FOR_EVER_S)
+            self._run_once(math.inf)
         self._end()
 
     def _next_waiting(self) -> Event | Notice | None:

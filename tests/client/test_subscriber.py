@@ -6,6 +6,7 @@ for one takes it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +175,22 @@ def test_topics_are_added_and_removed_while_it_runs(daemon: FakeDaemon) -> None:
         daemon.publish("quote.EURUSD", "trade.1")
         assert isinstance(next_item(sub, anything), Trade)
         assert sub.counts["lost"] == 0
+
+
+def test_a_receive_without_a_time_waits_also_where_nothing_comes_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    sub = Subscriber("tcp://127.0.0.1:5556")
+    hours = itertools.count(0, 3_600)
+    monkeypatch.setattr("mt4pump.client.subscriber.time", SimpleNamespace(monotonic=lambda: next(hours)))
+    waits: list[float] = []
+
+    def run_once(wait_s: float) -> None:
+        waits.append(wait_s)
+        if len(waits) == 5:
+            sub.close()
+
+    monkeypatch.setattr(sub._runner, "run_once", run_once)  # noqa: SLF001
+    assert sub.receive() is None
+    assert min(waits) > 0
 
 
 def test_the_suffix_makes_names_exact() -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from mt4pump.client.subscriber import WARNINGS
+from mt4pump.client.event import WARNINGS
 from tests.consumers.metrics.metrics_run import PROMETHEUS, ROOT, promtool
 from tests.deploy.test_guide import written
 
