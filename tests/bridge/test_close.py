@@ -1,4 +1,7 @@
-"""Closing a session under every condition: Disconnect, then Release, and no call after it."""
+"""Closing a session under every condition: Disconnect, then Release, and no call after it.
+
+Private access: the lock of a table's reads, because the session must close while a caller waits for it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What each console event of Windows does; the registration itself is tested on a Windows Python under Wine."""
+"""What each console event of Windows does; the registration itself is tested on a Windows Python under Wine.
+
+Private access: the list of callbacks, because only Windows registers any.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is quoted of the DLL's own log: faults of this session alone, bounded, harmless, without secrets."""
+"""What is quoted of the DLL's own log: faults of this session alone, bounded, harmless, without secrets.
+
+Private access: the read of the file, because the superuser may read a file whatever its mode.
+"""
 
 from __future__ import annotations
 

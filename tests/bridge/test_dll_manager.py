@@ -1,7 +1,7 @@
 """A whole session on the fake library: the Manager protocol, what it reads, and its errors.
 
-Private access: the vendor's interface, because a stop must come while a table is read, and the fake library has no
-call at that moment.
+Private access: the vendor's interface and the lock of a table's reads, because a stop, or another read, must come while
+a table is read, and the fake library has no call at that moment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Numbers per topic, counts of received messages, and the alerts that follow: once per change, at most one per kind."""
+"""Numbers per topic, counts of received messages, and the alerts that follow: once per change, at most one per kind.
+
+Private access: the answer of a trial connection, because it must come at a moment of the test's choice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who subscribed to what, and how much each connection, client and all together may subscribe to."""
+"""Who subscribed to what, and how much each connection, client and all together may subscribe to.
+
+Private access: the building of the index, because that it is not built again shows only in time.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Differences between a table as last published and as read again.
 
-Private access: the fingerprint of a row, because a change that nobody may see is published by nothing.
+Private access: the fingerprint of a row, because no event shows a change of fields that are never published, and the
+decoder, because that a row is not decoded again shows only in time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A real ROUTER and real clients: every op, every envelope, permissions, cursors; no client delays another one.
 
-Private access: the snapshots that the server holds, because to ask for one would make it new, and the socket, because
-only its own thread may close it.
+Private access: the snapshots that the server holds, because a request for one would renew it; the socket, because only
+its own thread may close it; and the wait for requests, because its failure ends the thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The authenticator: handshakes of real sockets, a folder that changes, and faults that affect one client only.
 
 Private access: the reply to one request, because a handshake of real sockets shows yes or no and neither code nor
-text; the faults of the folder, the bans and the socket show nowhere else.
+text; the faults of the folder, the bans and the socket show nowhere else. Steps of its thread, because they must fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Commands as one would type them, from which cmd.exe and the program get the same words; how they are started."""
+"""Commands as one would type them, from which cmd.exe and the program get the same words; how they are started.
+
+Private access: the start of one command, because the system refuses a start at no fixed moment.
+"""
 
 from __future__ import annotations
 

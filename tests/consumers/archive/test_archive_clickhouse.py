@@ -1,4 +1,7 @@
-"""The ClickHouse store on Debian's server and on the current engine: what it has beside the other databases."""
+"""The ClickHouse store on Debian's server and on the current engine: what it has beside the other databases.
+
+Private access: the commit that is in doubt, because the store would count its rows and send nothing again.
+"""
 
 from __future__ import annotations
 
