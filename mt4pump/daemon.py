@@ -118,7 +118,6 @@ class Daemon:
             self._dispatcher,
             heartbeat,
             reconcile_interval_s=settings.reconcile_interval_s,
-            has_revocation=self._zap.has_new_revocations,
             anchor_clock=anchor_clock,
         )
 

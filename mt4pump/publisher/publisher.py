@@ -20,7 +20,7 @@ from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import BURST_BYTES, CURVE_BURST_BYTES, EndpointLimits, number_of, user_of
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders
 from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, Excess, SubscriptionTable, is_subscription
-from mt4pump.security import PlainAuthenticator, ZapAuthenticator
+from mt4pump.security import Permissions, PlainAuthenticator, ZapAuthenticator
 from mt4pump.security.permissions import SubscriptionFilter, split_user_id
 from mt4pump.settings import Settings
 from mt4pump.wire import FIRST, HEARTBEAT, Send
@@ -148,7 +148,12 @@ class Publisher:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def read_subscriptions(self) -> bool:
-        """Take a bounded number of messages of subscribers; return whether any subscription changed."""
+        """Take a bounded number of messages of subscribers; return whether any subscription changed.
+
+        Connections whose client lost permissions are closed first.
+        """
+        if self._authenticator is not None and self._authenticator.has_new_revocations():
+            self._disconnect_revoked(self._authenticator.allowed)
         self.has_more = not self.connections.read_events(READ_LIMIT_S) or self._read_waiting()
         changed, self._is_changed = self._is_changed, False
         return changed
@@ -159,23 +164,23 @@ class Publisher:
             self._large.settle()
             self._large.check_stalled(self.connections.numbers())
 
-    def disconnect_revoked(self) -> int:
-        """Close the connections whose client may no longer receive all that they were allowed; return how many.
-
-        They reconnect by themselves and get what their client may receive now; no other client notices.
-        """
-        authenticator = self._authenticator
-        if authenticator is None:
-            return 0
-        allowed, exceeding = authenticator.allowed, self._filter.exceeding
-        revoked = [number for number, user in self._users.items() if exceeding(number, allowed(user))]
-        for number in revoked:
-            self.connections.disconnect(number, is_offender=False)
-        return len(revoked)
-
     def close(self) -> None:
         """Send queued messages for as long as the linger setting says, then close."""
         self._close(None)
+
+    def _disconnect_revoked(self, allowed: Callable[[str], Permissions]) -> None:
+        """Close the connections whose client may no longer receive all that they were allowed.
+
+        They reconnect by themselves and get what their client may receive now; no other client notices.
+        """
+        exceeding = self._filter.exceeding
+        revoked = [number for number, user in self._users.items() if exceeding(number, allowed(user))]
+        for number in revoked:
+            self.connections.disconnect(number, is_offender=False)
+        log.warning(
+            "a client lost permissions: %d connections were closed; the new permissions hold when they reconnect",
+            len(revoked),
+        )
 
     def _configure(self) -> None:
         apply(self._socket, self._settings)

@@ -34,7 +34,7 @@ SUBSCRIPTIONS_INTERVAL_S, MORE_SUBSCRIPTIONS_INTERVAL_S = 0.005, 0.001
 """Time between two reads of subscriptions while events flow; a read costs as much as a quote. The second: when the last
 read left some."""
 PERIODIC_INTERVAL_S = 1.0
-"""Longest time between two periodic runs: a client whose key is revoked is disconnected within two seconds."""
+"""Longest time between two periodic runs."""
 BIDASK = int(PumpCode.UPDATE_BIDASK)
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ log = logging.getLogger(__name__)
 class Pump(Thread):
     """Handles the records and commands in the inbox until `finish`.
 
-    ``reconcile_interval_s`` is the time between table reads that no callback asked for; 0: never. ``has_revocation``
-    returns whether a client lost a permission since its last call.
+    ``reconcile_interval_s`` is the time between table reads that no callback asked for; 0: never.
     ``crash`` is the exception that ended the thread, None otherwise. ``iterations`` counts wake-ups: while it does not
     grow, the thread hangs. ``is_busy`` is false while the thread waits for records; the query thread yields to it.
     ``is_shut_down`` is true once the last heartbeat is published and only socket and journal remain to be closed.
@@ -57,7 +56,6 @@ class Pump(Thread):
         heartbeat: HeartbeatPublisher,
         *,
         reconcile_interval_s: float,
-        has_revocation: Callable[[], bool],
         anchor_clock: Callable[[], None],
     ) -> None:
         super().__init__(name="pump", daemon=True)
@@ -71,7 +69,6 @@ class Pump(Thread):
         self._publisher = dispatcher.writer.publisher
         self._heartbeat = heartbeat
         self._reconcile_interval_s = reconcile_interval_s
-        self._has_revocation = has_revocation
         self._anchor_clock = anchor_clock
         self._subscriptions_at_s = self._periodic_at_s = 0.0
         self._now_s = self._active_s = time.monotonic()
@@ -275,21 +272,12 @@ class Pump(Thread):
         for task, *arguments in (
             (self._anchor_clock,),
             (self._dispatcher.maintain_journal, ts),
-            (self._disconnect_revoked,),
             (self._publisher.maintain,),
             (self._recover_tables, now_s),
             (self._dispatcher.reread_empty_tables, self._inbox.received, ts),
             (self._heartbeat.log_summary, now_s),
         ):
             self._guarded("periodic work", task, *arguments)
-
-    def _disconnect_revoked(self) -> None:
-        if self._has_revocation():
-            count = self._publisher.disconnect_revoked()
-            log.warning(
-                "a client lost permissions: %d connections were closed; the new permissions hold when they reconnect",
-                count,
-            )
 
     def _recover_tables(self, now_s: float) -> None:
         """Read all tables again after refused records, and every ``reconcile_interval_s`` for missing callbacks."""

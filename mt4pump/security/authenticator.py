@@ -77,7 +77,7 @@ class ZapAuthenticator(ZapServer):
         self._revocations_seen = 0
         self._banned_until_s: dict[str, float] = {}
         self._reading = Lock()
-        self._read_if_changed()
+        self.reload()
 
     def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -109,24 +109,36 @@ class ZapAuthenticator(ZapServer):
         self._banned_until_s.pop(user, None)
         return False
 
-    def reload(self) -> bool:
-        """Read the folder now, if it changed; return whether anybody's permissions were reduced.
-
-        If so, connections that lost some must be closed, to be authenticated again: see `has_new_revocations`.
-        """
-        before = self.revocations
-        self._read_if_changed()
-        return self.revocations != before
+    def reload(self) -> None:
+        """Read the folder's files now, if they changed; when it cannot be read, the known clients stay."""
+        with self._reading:
+            self._check_at_s = self._now_s() + CHECK_INTERVAL_S
+            try:
+                found = fingerprint(self._folder)
+            except FileNotFoundError:
+                found = ()
+                text = f"{self._folder} does not exist: nobody can connect; make it"
+                self._fault_counters.record("clients_folder", text)
+            except OSError as error:
+                text = f"{self._folder} cannot be read ({error.strerror or error}): the known clients stay"
+                self._fault_counters.record("clients_folder", text)
+                return
+            if found != self._fingerprint:
+                self._replace(read_clients(self._folder, found, self._suffix))
+                self._fingerprint = found
 
     def has_new_revocations(self) -> bool:
-        """Return whether permissions were reduced since the last call; for one thread only."""
+        """Return whether permissions were reduced since the last call: then connections that lost some must be closed.
+
+        For one thread only.
+        """
         revocations = self.revocations
         seen, self._revocations_seen = self._revocations_seen, revocations
         return seen != revocations
 
     def _run_periodic(self) -> None:
         if self._now_s() >= self._check_at_s:
-            self._read_if_changed()
+            self.reload()
 
     def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         if len(frames) != 9 or frames[2] != b"1.0" or frames[7] != b"CURVE" or len(frames[8]) != 32:
@@ -149,24 +161,6 @@ class ZapAuthenticator(ZapServer):
         else:
             user = "" if (generation := self._generation()) is None else user_id(client.user, generation)
         return ("", user) if user else self._refuse("refused_crowd", who)
-
-    def _read_if_changed(self) -> None:
-        """Read the folder's files if they changed; when it cannot be read, the known clients stay."""
-        with self._reading:
-            self._check_at_s = self._now_s() + CHECK_INTERVAL_S
-            try:
-                found = fingerprint(self._folder)
-            except FileNotFoundError:
-                found = ()
-                text = f"{self._folder} does not exist: nobody can connect; make it"
-                self._fault_counters.record("clients_folder", text)
-            except OSError as error:
-                text = f"{self._folder} cannot be read ({error.strerror or error}): the known clients stay"
-                self._fault_counters.record("clients_folder", text)
-                return
-            if found != self._fingerprint:
-                self._replace(read_clients(self._folder, found, self._suffix))
-                self._fingerprint = found
 
     def _replace(self, clients: Clients) -> None:
         before, self._clients = self._clients, clients

@@ -274,11 +274,12 @@ class PlainAuthenticator(ZapServer):
         self._probation: dict[str, tuple[float, float]] = {}  # until when, and when the next connection may enter
         self._waiting: list[tuple[str, list[bytes]]] = []
 
-    def reload(self) -> bool:
-        """Return False: there is nothing to read."""
-        return False
+    def reload(self) -> None:
+        """Do nothing: there is nothing to read."""
 
-    has_new_revocations = reload
+    def has_new_revocations(self) -> bool:
+        """Return False: nobody has permissions to lose."""
+        return False
 
     def ban(self, user: str, why: str) -> None:
         """Give the address ``user`` few connections for a while: a client there did what no honest client does."""

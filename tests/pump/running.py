@@ -54,7 +54,6 @@ class RunningPump:
     status: SessionStatus = field(default_factory=lambda: SessionStatus("pumping", 5, "one:443", "", 2))
     reconcile_interval_s: float = 0.0
     journal: Journal | None = None
-    has_revocation: Callable[[], bool] = lambda: False
     anchored: int = 0
     slice_s: float = math.inf
 
@@ -87,7 +86,6 @@ class RunningPump:
             self.dispatcher,
             self.heartbeat,
             reconcile_interval_s=self.reconcile_interval_s,
-            has_revocation=self.has_revocation,
             anchor_clock=self._anchor,
         )
         self.socket = subscriber(self.own, self.publisher.endpoint, b"")

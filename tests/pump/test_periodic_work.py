@@ -18,8 +18,8 @@ import zmq
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.pump import loop as pump_module
 from mt4pump.pump.session import Command
-from mt4pump.security import authenticator
-from tests.bus import LIMIT_S, until
+from mt4pump.security import authenticator, zap
+from tests.bus import LIMIT_S
 from tests.pump.running import START, TRADES, RunningPump, held_in_a_read, trade
 
 REVOKED_WITHIN_S = 2
@@ -29,26 +29,27 @@ REVOKED_WITHIN_S = 2
 # Its own pace, and its faults
 
 
-def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
+def test_permissions_are_checked_long_before_a_rare_heartbeat(
     own: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump_module, "PERIODIC_INTERVAL_S", 0.01)
-    asked: list[bool] = []
-
-    def has_revocation() -> bool:
-        asked.append(True)
-        return len(asked) == 3
-
-    running = RunningPump(own, heartbeat_interval_s=60, has_revocation=has_revocation)
-    put_out = Event()
-    monkeypatch.setattr(running.publisher, "disconnect_revoked", put_out.set)
+    """Reading subscriptions checks them: `tests.security.test_matrix`."""
+    running = RunningPump(own, heartbeat_interval_s=60)
     running.begin()
-    until(put_out.is_set, "the subscribers were put out")
+    read, checked = running.publisher.read_subscriptions, Event()
+
+    def check() -> bool:
+        checked.set()
+        return read()
+
+    monkeypatch.setattr(running.publisher, "read_subscriptions", check)
+    assert checked.wait(LIMIT_S)
     running.finish()
 
 
 def test_a_revoked_client_is_out_within_what_is_promised() -> None:
-    assert authenticator.CHECK_INTERVAL_S + pump_module.PERIODIC_INTERVAL_S < REVOKED_WITHIN_S
+    """The time until the folder is read, at the latest, and until the pump reads subscriptions."""
+    latest_s = authenticator.CHECK_INTERVAL_S + zap.QUIET_MS / 1000 + pump_module.QUIET_WAIT_S
+    assert latest_s < REVOKED_WITHIN_S / 2
 
 
 def test_periodic_work_that_fails_is_counted_and_the_rest_of_it_continues(running: RunningPump) -> None:

@@ -98,6 +98,13 @@ class SecuredPublisher:
 
         until(settled, what)
 
+    def reload_after_a_revocation(self) -> None:
+        """Read the clients' files: one connection that lost permissions must be closed at the next reading."""
+        before = self.publisher.connections.shut_out_count
+        self.authenticator.reload()
+        self.publisher.read_subscriptions()
+        assert self.publisher.connections.shut_out_count == before + 1
+
     def connects(self, socket: Socket) -> None:
         """Send heartbeats until ``socket`` receives one: then all its subscriptions work."""
 

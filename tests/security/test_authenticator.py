@@ -168,15 +168,17 @@ def test_a_changed_folder_is_read_without_a_request(keys: Keyring, monkeypatch: 
         assert not authenticator.is_alive()
 
 
-def test_reloading_returns_whether_permissions_were_reduced(keys: Keyring) -> None:
+def test_after_reloading_it_is_known_whether_permissions_were_reduced(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
-        assert not authenticator.reload()
+        authenticator.reload()
+        assert not authenticator.has_new_revocations()
         keys.admit("bob", "*")
-        assert not authenticator.reload()
+        authenticator.reload()
+        assert not authenticator.has_new_revocations()
         keys.admit("alice", "quote.EUR*")
-        assert authenticator.reload()
+        authenticator.reload()
         assert authenticator.has_new_revocations()
         authenticator.stop()
 
@@ -187,7 +189,8 @@ def test_the_holder_of_a_replaced_key_has_no_permissions(keys: Keyring) -> None:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
         before = user_of(authenticator, keys, "alice")
         keys.admit("alice", "*", pair=new_pair())
-        assert authenticator.reload()
+        authenticator.reload()
+        assert authenticator.has_new_revocations()
         assert authenticator.allowed(before) is NOTHING
         assert authenticator.allowed(user_of(authenticator, keys, "alice")).covers(b"anything")
         authenticator.stop()
@@ -201,7 +204,8 @@ def test_a_file_that_becomes_faulty_excludes_its_client_and_is_logged_once(
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
         (keys.clients / "bob.toml").write_text("topics = [")
-        assert authenticator.reload()
+        authenticator.reload()
+        assert authenticator.has_new_revocations()
         (keys.clients / "carl.toml").write_text("topics = [")
         authenticator.reload()
         assert user_of(authenticator, keys, "alice")
@@ -220,7 +224,8 @@ def test_a_file_that_cannot_be_parsed_delays_no_revocation(keys: Keyring, odd: s
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
         (keys.clients / "odd.toml").write_text(odd)
         keys.revoke("alice")
-        assert authenticator.reload()
+        authenticator.reload()
+        assert authenticator.has_new_revocations()
         assert not user_of(authenticator, keys, "alice")
         assert user_of(authenticator, keys, "bob")
         assert list(authenticator._clients.faults) == ["odd.toml"]  # noqa: SLF001
@@ -233,7 +238,8 @@ def test_a_missing_folder_admits_nobody(keys: Keyring) -> None:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
         keys.revoke("alice")
         keys.clients.rmdir()
-        assert authenticator.reload()
+        authenticator.reload()
+        assert authenticator.has_new_revocations()
         assert not user_of(authenticator, keys, "alice")
         authenticator.stop()
 
@@ -249,7 +255,8 @@ def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
         monkeypatch.setattr(authenticator_module, "fingerprint", fails)
-        assert not authenticator.reload()
+        authenticator.reload()
+        assert not authenticator.has_new_revocations()
         assert user_of(authenticator, keys, "alice")
         assert "Input/output error" in caplog.text
         authenticator.stop()
