@@ -51,7 +51,7 @@ class Dispatcher:
             writer.encoder,
             settings.encoding,
             writer.publisher.subscriptions.has_subscriber,
-            partial(writer.write, QUOTE) if writer.is_durable(QUOTE) else None,
+            partial(writer.write, QUOTE) if QUOTE.name in writer.durable else None,
         )
         self.messages = NewsMailHandler(writer, self.current, settings.encoding, settings.mail_fields)
         self.tables = TableHandler(writer, self.current, fault_counters, settings, self.work.add)
@@ -69,19 +69,8 @@ class Dispatcher:
         return {**self.writer.counts, QUOTE.name: self.quotes.published}
 
     def skipped(self) -> dict[str, int]:
-        """Return the number of records that were handled and not published, by reason.
-
-        ``before_start``: records of the API's initial fill; ``repeats``: records that repeat what was published or read
-        from a table; ``news_repeats``: news headers published before; ``news_bodies_given_up``: requested bodies that
-        never came; ``empty_tables``: reads that found a table suddenly empty and wait for a second read to agree.
-        """
-        return {
-            "before_start": self.trades.before_start + self.tables.before_start,
-            "repeats": self.trades.repeats + self.tables.repeats,
-            "news_repeats": self.messages.repeats,
-            "news_bodies_given_up": self.messages.bodies_given_up,
-            "empty_tables": self.current.empty_tables,
-        }
+        """Return the number of records and reads of tables that were handled and not published, by reason."""
+        return {**self.writer.skipped, "empty_tables": self.current.empty_tables}
 
     def attach(self, session: ManagerSession) -> None:
         """Read from this session from now on."""

@@ -26,7 +26,9 @@ class EventWriter:
     Numbers are 1, 2, 3 … per topic within a run of the daemon.
 
     ``counts`` are the events of each kind, with or without a subscriber. ``durable`` names the kinds that the
-    ``journal`` stores; without a journal none are stored.
+    ``journal`` stores; without a journal none are stored. ``skipped`` counts records that were handled and not written:
+    ``before_start``: of the API's initial fill; ``repeats``: of what was published, or read from a table, before;
+    ``news_repeats``: news headers published before; ``news_bodies_given_up``: requested bodies that never came.
     """
 
     def __init__(
@@ -36,13 +38,10 @@ class EventWriter:
         self.publisher = publisher
         self.journal = journal
         self.counts: Counter[str] = Counter()
-        self._durable = frozenset(durable) if journal is not None else frozenset[str]()
+        self.skipped = Counter(before_start=0, repeats=0, news_repeats=0, news_bodies_given_up=0)
+        self.durable = frozenset(durable) if journal is not None else frozenset[str]()
         self._seqs: dict[str, dict[bytes, int]] = {name: {} for name in KINDS}
         self._group: list[Stored] = []
-
-    def is_durable(self, kind: Kind) -> bool:
-        """Return whether the journal stores events of ``kind``."""
-        return kind.name in self._durable
 
     def seqs(self, kind: Kind) -> Mapping[bytes, int]:
         """Return the last number of every topic of ``kind``, for the caller to copy before the next event."""
@@ -71,7 +70,7 @@ class EventWriter:
         if kind is NEWS and len(seqs) > NEWS_TOPICS_LIMIT:
             del seqs[next(iter(seqs))]
         body = {**fields, "synthetic": True} if synthetic else fields
-        if kind.name in self._durable and not transient:
+        if kind.name in self.durable and not transient:
             self._add_to_group(topic, body, seq, ts, ticket)
         elif self.publisher.subscriptions.has_subscriber(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))

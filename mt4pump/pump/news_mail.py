@@ -39,15 +39,12 @@ class KnownNews:
 class NewsMailHandler:
     """Publishes news and mail.
 
-    ``repeats`` counts news headers that were published before, ``bodies_given_up`` requested bodies that never came.
     ``mail_fields`` are the personal fields of a mail that are published; sender, addressee and time always are.
     """
 
     def __init__(
         self, writer: EventWriter, current: CurrentSession, encoding: str, mail_fields: Collection[str] = ()
     ) -> None:
-        self.repeats = 0
-        self.bodies_given_up = 0
         self._writer = writer
         self._current = current
         self._encoding = encoding
@@ -167,7 +164,7 @@ class NewsMailHandler:
 
     def _drop_awaited(self, key: int) -> None:
         del self._awaited[key]
-        self.bodies_given_up += 1
+        self._writer.skipped["news_bodies_given_up"] += 1
 
     def _publish_header(self, fields: Fields, text: str | None, identified_by: tuple[str, ...], ts: int) -> bool:
         """Publish a header and return whether it is new; a known one is published again only with a missing body."""
@@ -175,7 +172,7 @@ class NewsMailHandler:
         identity, known = _identity(fields, identified_by), self._known.get((identified_by, key))
         is_new = known is None or known.identity != identity
         if known is not None and not is_new and (known.with_body or text is None):
-            self.repeats += 1
+            self._writer.skipped["news_repeats"] += 1
             return False
         self._known[identified_by, key] = KnownNews(identity, with_body=text is not None)
         self._known.move_to_end((identified_by, key))

@@ -117,10 +117,7 @@ class TableBinding(NamedTuple):
 
 
 class TableHandler:
-    """Keeps every table as last published, so that reading it again publishes only differences.
-
-    ``before_start`` counts records and doorbells of the API's initial fill, ``repeats`` records that changed nothing.
-    """
+    """Keeps every table as last published, so that reading it again publishes only differences."""
 
     def __init__(
         self,
@@ -130,7 +127,6 @@ class TableHandler:
         settings: Settings,
         schedule: Schedule,
     ) -> None:
-        self.before_start = self.repeats = 0
         self._writer = writer
         self._current = current
         self._fault_counters = fault_counters
@@ -159,7 +155,7 @@ class TableHandler:
         """
         binding = self._bindings[name]
         if not self._current.live:
-            self.before_start += 1
+            self._writer.skipped["before_start"] += 1
         elif not data or isinstance(binding.table, FlagTable):
             self.reread(name, ts)
         else:
@@ -167,7 +163,7 @@ class TableHandler:
                 self._publish(binding, settled, ts, synthetic=True)
             event = binding.table.apply(action, data)
             if event is None:
-                self.repeats += 1
+                self._writer.skipped["repeats"] += 1
             else:
                 self._publish(binding, event, ts, synthetic=False)
             if binding.kind is SYMBOL and action != Transaction.DELETE:

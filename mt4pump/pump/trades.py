@@ -23,17 +23,12 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeHandler:
-    """Publishes changes of orders (``orders``) and activations.
-
-    ``before_start`` counts records of the API's initial fill that were not published, ``repeats`` records that changed
-    nothing. ``has_baseline`` is true once all open orders are known.
-    """
+    """Publishes changes of orders (``orders``) and activations; ``has_baseline``: all open orders are known."""
 
     def __init__(
         self, writer: EventWriter, current: CurrentSession, encoding: str, is_visible: IsVisible, schedule: Schedule
     ) -> None:
         self.orders = OrderStates(is_visible)
-        self.before_start = self.repeats = 0
         self.has_baseline = False
         self._writer = writer
         self._current = current
@@ -80,7 +75,7 @@ class TradeHandler:
             if self._current.live:
                 self.reread(ts)
             else:
-                self.before_start += 1
+                self._writer.skipped["before_start"] += 1
             return
         fields = self._trade(data)
         for event in self.orders.settle(fields["order"]):
@@ -88,11 +83,11 @@ class TradeHandler:
         if self._current.live or _is_never_in_table(action, fields):
             event = self.orders.apply(action, fields)
             if event.is_repeat:
-                self.repeats += 1
+                self._writer.skipped["repeats"] += 1
             else:
                 self._publish(event, ts)
         else:
-            self.before_start += 1
+            self._writer.skipped["before_start"] += 1
 
     def reread(self, ts: int) -> None:
         """Read TradesGet and publish the differences, marked synthetic; the first read sets the baseline."""

@@ -81,7 +81,7 @@ def test_news_that_never_get_a_body_are_given_up_and_counted_beyond_a_bound(
     monkeypatch.setattr(messages_module, "AWAITED_LIMIT", 2)
     for key in (1, 2, 3):
         harness.events_after(NEWS, 0, news(key))
-    assert harness.dispatcher.messages.bodies_given_up == 1
+    assert harness.dispatcher.skipped()["news_bodies_given_up"] == 1
     harness.manager.bodies = {1: b"one", 2: b"two", 3: b"three"}
     assert seen(harness.events_after(NEWS_BODY), "body") == [("news.2", "two"), ("news.3", "three")]
 
@@ -89,7 +89,7 @@ def test_news_that_never_get_a_body_are_given_up_and_counted_beyond_a_bound(
 def test_a_header_published_again_is_a_repeat_and_counted(harness: Harness) -> None:
     assert len(harness.events_after(NEWS, 0, news(7))) == 1
     assert harness.events_after(NEWS, 0, news(7)) == []
-    assert harness.dispatcher.messages.repeats == 1
+    assert harness.dispatcher.skipped()["news_repeats"] == 1
     assert len(harness.events_after(NEWS, 0, news(7, topic="Rates down"))) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_header_is_the_same_whatever_the_api_notes_in_it_for_itself(harness: H
     assert harness.events_after(NEWS, 0, news(7, **again)) == []
     harness.manager.tables["news"] = news(7, **again)
     assert harness.events_after(NEWS) == []
-    assert harness.dispatcher.messages.repeats == 2
+    assert harness.dispatcher.skipped()["news_repeats"] == 2
     assert harness.manager.asked_bodies == []
 
 
@@ -281,7 +281,7 @@ def test_a_wide_header_is_the_same_whatever_the_api_notes_in_it_for_itself(harne
     assert len(harness.events_after(NEWS_NEW, 0, wide(9, body=0x1000, body_len=4) + body)) == 1
     assert harness.events_after(NEWS_NEW, 0, wide(9, body=0x2000, body_len=4) + body) == []
     assert harness.events_after(NEWS_NEW, 0, wide(9, reserved=[1] * 30)) == []
-    assert harness.dispatcher.messages.repeats == 2
+    assert harness.dispatcher.skipped()["news_repeats"] == 2
 
 
 @pytest.mark.parametrize("text", ["datetime", "language", "subject", "category"])

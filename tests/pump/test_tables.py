@@ -102,7 +102,7 @@ def test_rows_before_start_are_the_initial_fill_and_no_news() -> None:
         made.manager.tables["users"] = user(1) + user(2)
         assert made.events_after(USERS, ADD, user(1)) == []
         assert made.events_after(USERS, ADD, user(2)) == []
-        assert made.dispatcher.tables.before_start == 2
+        assert made.dispatcher.skipped()["before_start"] == 2
         assert [message.topic for message in made.events_after(PumpCode.START_PUMPING)] == ["session.start"]
         assert made.events_after(USERS) == []
 

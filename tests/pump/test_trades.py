@@ -205,7 +205,7 @@ def test_open_orders_before_start_are_the_initial_fill() -> None:
         made.manager.tables["trades"] = trade(1) + trade(2, cmd=2)
         assert made.events_after(TRADES, ADD, trade(1)) == []
         assert made.events_after(TRADES, ADD, trade(2, cmd=2)) == []
-        assert made.dispatcher.trades.before_start == 2
+        assert made.dispatcher.skipped()["before_start"] == 2
         assert made.events_after(START) == []
         assert made.events_after(TRADES) == []
 
