@@ -107,7 +107,8 @@ def add_stream_flags(parser: argparse.ArgumentParser, counted: str) -> None:
     """Add what tail and record share: address, keys, and when to end; ``counted`` is what ``--count`` counts."""
     where = "address that the daemon publishes on [its pub_endpoint, as MT4PUMP_PUB_ENDPOINT has it]"
     parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
-    parser.add_argument("--count", type=count, metavar="N", help=f"end after N {counted}; code 1 if --for comes first")
+    text = f"end after N {counted}; code 1 if --for comes first"
+    parser.add_argument("--count", type=count, default=math.inf, metavar="N", help=text)
     text = "end after so many seconds"
     parser.add_argument("--for", type=seconds, default=math.inf, metavar="SECONDS", dest="for_s", help=text)
     add_keys_flag(parser)

@@ -19,6 +19,7 @@ from rich.text import Text
 from mt4pump.cli.arguments import bind_error
 from mt4pump.cli.format import StdoutConsole, plain_table, text_cells
 from mt4pump.errors import EXIT_OK, EXIT_SETTINGS, EXIT_START, JournalError, LibraryError, SettingsError, StartError
+from mt4pump.journal import JournalReader
 from mt4pump.log import MASK, json_line, one_line
 from mt4pump.private_files import is_exposed
 from mt4pump.process.arguments import add_settings, given_settings
@@ -26,8 +27,10 @@ from mt4pump.process.data_folder import instance_on, refuse_shared
 from mt4pump.process.settings import Loaded, is_secret, read
 from mt4pump.process.values import NONE, size_text
 from mt4pump.publisher.binding import bind_failure, holder_of
+from mt4pump.security.keys import fingerprint, read_clients, read_server_pair
 from mt4pump.settings import Settings
 from mt4pump.settings.validators import suffix_text
+from mt4pump.wiring import journal_path, tick_options, working_folder
 
 CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
@@ -144,8 +147,6 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
     if settings.source == "dll":
         yield from path_depth(settings.data_dir)
     if settings.journal:
-        from mt4pump.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
-
         yield journal(journal_path(settings))
     yield from addresses(settings)
     yield from keys(settings)
@@ -171,7 +172,6 @@ def tick_files(settings: Settings) -> Iterator[Finding]:
     if not settings.ticks:
         return
     from mt4pump.simulator.tick_files import TickFiles  # noqa: PLC0415 - only where ticks are replayed
-    from mt4pump.wiring import tick_options  # noqa: PLC0415
 
     for file in settings.ticks:
         try:
@@ -210,7 +210,6 @@ def data_folder(folder: Path) -> Finding:
 def path_depth(folder: Path) -> Iterator[Finding]:
     """Report a data folder whose path is too long for the vendor's library."""
     from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415 - only where a DLL is wanted
-    from mt4pump.wiring import working_folder  # noqa: PLC0415
 
     if fault := too_deep(working_folder(folder)):
         yield failed("data_dir", fault)
@@ -218,8 +217,6 @@ def path_depth(folder: Path) -> Iterator[Finding]:
 
 def journal(path: Path) -> Finding:
     """Read from the journal, if it exists. SQLite leaves two side files, which the next start uses."""
-    from mt4pump.journal import JournalReader  # noqa: PLC0415 - SQLite only where there is a journal
-
     if not path.exists():
         return passed("journal", f"{path} will be made by a start")
     with contextlib.closing(JournalReader(path)) as reader:
@@ -260,8 +257,6 @@ def keys(settings: Settings) -> Iterator[Finding]:
 
 
 def _server_keys(path: Path) -> Finding:
-    from mt4pump.security.keys import read_server_pair  # noqa: PLC0415 - only where there are keys
-
     try:
         public = read_server_pair(path).public
     except SettingsError as error:
@@ -272,8 +267,6 @@ def _server_keys(path: Path) -> Finding:
 
 
 def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
-    from mt4pump.security.keys import fingerprint, read_clients  # noqa: PLC0415 - only where there are keys
-
     try:
         found = read_clients(folder, fingerprint(folder), topic_suffix)
     except OSError as error:

@@ -32,16 +32,7 @@ from mt4pump.cli.arguments import (
     wrong_setting,
 )
 from mt4pump.cli.format import progress_bar
-from mt4pump.cli.stream import (
-    CHECK_INTERVAL_S,
-    AlertTracker,
-    Deadline,
-    StreamStats,
-    listen,
-    silence,
-    subscriber,
-)
-from mt4pump.client.connection import SubConnection
+from mt4pump.cli.stream import CHECK_INTERVAL_S, AlertTracker, StreamStats, listen, silence, subscriber
 from mt4pump.client.event import Frames
 from mt4pump.client.liveness import NS
 from mt4pump.errors import BindError
@@ -93,13 +84,17 @@ def record_command(args: argparse.Namespace) -> int:
     about = {"endpoint": endpoint, "topics": list(args.topics), "version": __version__}
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source:
         recorder = Recorder(args.file, about, stats, overwrite=args.force)
-        end = Deadline(args.count, stats.started_s + args.for_s, asked)
+        has_enough, fault = False, ""
         with recorder.progress():
-            error = recorder.run(source, end)
+            try:
+                with recorder.writer:
+                    has_enough = listen(args, asked, source, stats, handle=recorder.handle, refresh=recorder.refresh)
+            except OSError as error:
+                has_enough, fault = False, error.strerror or str(error)
     report("record", recorder.summary(time.monotonic()))
-    if error is not None:
-        report("record", f"{args.file}: {error.strerror or error}; what it holds can be played")
-    return 1 if error is not None or end.has_too_few else 0
+    if fault:
+        report("record", f"{args.file}: {fault}; what it holds can be played")
+    return 0 if has_enough else 1
 
 
 class Recorder:
@@ -113,16 +108,8 @@ class Recorder:
         self._console = Console(stderr=True)
         self._is_drawn = sys.stderr.isatty() and not self._console.is_dumb_terminal
 
-    def run(self, source: SubConnection, end: Deadline) -> OSError | None:
-        """Record until the end is reached; return the disk's error when a write fails."""
-        try:
-            with self.writer:
-                listen(source, self._stats, end, self._handle, self._refresh)
-        except OSError as error:
-            return error
-        return None
-
-    def _handle(self, frames: Frames, now_s: float) -> bool:
+    def handle(self, frames: Frames, now_s: float) -> bool:
+        """Count a message; write it, and return True, when its topic was requested or it is a heartbeat."""
         self._stats.handle(frames, now_s)
         topic = frames[0].decode("utf-8", "replace")
         wanted = self._stats.topics.wants(topic) or is_heartbeat(topic)
@@ -130,7 +117,7 @@ class Recorder:
             self.writer.add(frames, time.time_ns())
         return wanted
 
-    def _refresh(self, now_s: float) -> None:
+    def refresh(self, now_s: float) -> None:
         """Flush the file once a second, so that a recording that is killed has lost no more; report alerts."""
         if now_s < self._refresh_at_s:
             return
@@ -141,7 +128,7 @@ class Recorder:
                 report("record", alert.text)
 
     def progress(self) -> AbstractContextManager[object]:
-        """Draw the progress where standard error is a terminal that can redraw; else `run` reports alerts as lines."""
+        """Draw the progress where standard error is a terminal that can redraw; else `refresh` reports alerts."""
         if not self._is_drawn:
             return nullcontext()
         return Live(console=self._console, transient=True, refresh_per_second=DRAWS_PER_S, get_renderable=self._drawn)

@@ -7,6 +7,8 @@ The client's connection receives and its checks decode. Its `Ordering` is not us
 
 from __future__ import annotations
 
+import argparse
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -299,43 +301,30 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         context.destroy(linger=0)
 
 
-class Deadline:
-    """The end: after ``count`` handled messages (if not None), at ``until_s``, or when ``asked`` is set."""
-
-    def __init__(self, count: int | None, until_s: float, asked: Event) -> None:
-        self.count = count
-        self.until_s = until_s
-        self.asked = asked
-        self.handled = 0
-
-    def is_reached(self, now_s: float) -> bool:
-        """Return whether to stop."""
-        has_enough = self.count is not None and self.handled >= self.count
-        return has_enough or now_s >= self.until_s or self.asked.is_set()
-
-    @property
-    def has_too_few(self) -> bool:
-        """Return whether fewer than ``count`` messages were handled."""
-        return self.count is not None and self.handled < self.count
-
-    def wait_ms(self, now_s: float) -> int:
-        """Return how long to wait for the next message."""
-        return max(0, int(min(POLL_MS, (self.until_s - now_s) * 1000 + 1)))
-
-
 def listen(
-    source: SubConnection, stats: StreamStats, end: Deadline, handle: Handle, refresh: Callable[[float], None]
-) -> None:
-    """Receive messages until the end; ``refresh`` is called after each batch and ``stats.check``, with the time."""
+    args: argparse.Namespace,
+    asked: Event,
+    source: SubConnection,
+    stats: StreamStats,
+    *,
+    handle: Handle,
+    refresh: Callable[[float], None],
+) -> bool:
+    """Receive until ``--count`` messages counted, ``--for`` is over or the end is ``asked`` for.
+
+    ``refresh`` is called after each batch and ``stats.check``, with the time. Return False if ``--count`` was missed.
+    """
+    left, until_s = args.count, stats.started_s + args.for_s
     source.read_whole_messages()  # a single frame is not to be taken for the topic of the next message
-    while not end.is_reached(now_s := time.monotonic()):
+    while left > 0 and not asked.is_set() and (now_s := time.monotonic()) < until_s:
         source.changes()  # the connection's monitor is bounded and has to be read
-        if source.socket.poll(end.wait_ms(now_s)):
+        if source.socket.poll(int(min(POLL_MS, (until_s - now_s) * 1000 + 1))):
             received_s = time.monotonic()
             for frames in source.read():
-                end.handled += handle(frames, received_s)
-                if end.is_reached(received_s):
+                left -= handle(frames, received_s)
+                if left <= 0 or asked.is_set() or received_s >= until_s:
                     break
         now_s = time.monotonic()
         stats.check(source, now_s)
         refresh(now_s)
+    return left <= 0 or math.isinf(left)

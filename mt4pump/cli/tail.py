@@ -19,7 +19,6 @@ from mt4pump.cli.format import age_text, human_event, json_event, plain_table, s
 from mt4pump.cli.stream import (
     CHECK_INTERVAL_S,
     AlertTracker,
-    Deadline,
     ReceivedEvent,
     StreamAlert,
     StreamStats,
@@ -77,10 +76,9 @@ def tail_command(args: argparse.Namespace) -> int:
         return event is not None
 
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
-        end = Deadline(args.count, stats.started_s + args.for_s, asked)
-        listen(source, stats, end, handle, view.refresh)
+        has_enough = listen(args, asked, source, stats, handle=handle, refresh=view.refresh)
     report("tail", stats.totals(time.monotonic()))
-    return 1 if end.has_too_few else 0
+    return 0 if has_enough else 1
 
 
 class Lines:

@@ -17,8 +17,7 @@ from rich.console import Console
 from mt4pump.cli.bench import Case, Outcome, as_json, table
 from mt4pump.cli.bench_peers import Received, paced
 from tests.bus import until
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.cli.commands import environment
 
 
 def outcome(path: str, sent_per_second: float, rate: float = math.inf, messages: int = 1_000) -> Outcome:
@@ -63,11 +62,10 @@ def test_a_pace_yields_every_number_once() -> None:
 
 
 def test_the_command_runs_all_paths_and_loses_nothing(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
     done = subprocess.run(
         [sys.executable, "-m", "mt4pump", "bench", "--events", "1000", "--json"],
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         check=True,
         capture_output=True,
         text=True,
@@ -81,11 +79,10 @@ def test_the_command_runs_all_paths_and_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to a group of processes there")
 def test_ctrl_c_ends_it_without_a_traceback_while_a_subscriber_process_begins(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
     with subprocess.Popen(
         [sys.executable, "-m", "mt4pump", "bench", "--events", "10000000"],
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,14 +12,16 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 from threading import Event
+from unittest.mock import MagicMock
 
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.cli.arguments import endpoint_of
-from mt4pump.cli.stream import Deadline
+from mt4pump.cli.arguments import TopicFilter, endpoint_of
+from mt4pump.cli.stream import StreamStats, listen
 from mt4pump.client.checks import BODY_MAX_BYTES
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
@@ -137,19 +139,42 @@ def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pyt
         endpoint_of(None)
 
 
-def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
-    three = Deadline(3, math.inf, Event())
-    three.handled = 2
-    assert (three.is_reached(1e9), three.has_too_few) == (False, True)
-    three.handled = 3
-    assert (three.is_reached(0.0), three.has_too_few) == (True, False)
-    assert Deadline(None, 5.0, Event()).is_reached(5.0)
-    assert not Deadline(None, math.inf, Event()).is_reached(1e9)
-    asked = Event()
-    asked.set()
-    assert Deadline(None, math.inf, asked).is_reached(0.0)
-    assert [Deadline(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
-    assert Deadline(None, math.inf, Event()).wait_ms(0.0) == 200
+@pytest.mark.parametrize(
+    ("count", "for_s", "asked_after", "ending"),
+    [
+        (3, math.inf, None, (True, 3, [200])),
+        (7, math.inf, None, (True, 7, [200, 200])),
+        (3, 0.0, None, (False, 0, [])),
+        (7, 0.09375, None, (False, 6, [94, 32])),
+        (math.inf, 0.09375, None, (True, 6, [94, 32])),
+        (3, math.inf, 0, (False, 0, [])),
+        (7, math.inf, 6, (False, 6, [200, 200])),
+        (math.inf, math.inf, 6, (True, 6, [200, 200])),
+    ],
+)
+def test_the_end_is_a_count_a_time_or_asked_for_and_waits_stay_short(
+    count: float,
+    for_s: float,
+    asked_after: int | None,
+    ending: tuple[bool, int, list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch has five messages and takes 1/16 s. ``ending``: whether enough came, how many, the waits in ms."""
+    source, asked, handled = MagicMock(malformed=0), Event(), [0]
+    source.read.return_value = [message("quote.A")] * 5
+    monkeypatch.setattr(time, "monotonic", lambda: source.socket.poll.call_count / 16)
+
+    def handle(_frames: object, _now_s: float) -> bool:
+        handled[0] += 1
+        if handled[0] == asked_after:
+            asked.set()
+        return True
+
+    if asked_after == 0:
+        asked.set()
+    args, stats = Namespace(count=count, for_s=for_s), StreamStats("tcp://x", TopicFilter(), 0.0)
+    has_enough = listen(args, asked, source, stats, handle=handle, refresh=lambda _now_s: None)
+    assert (has_enough, *handled, [call.args[0] for call in source.socket.poll.call_args_list]) == ending
 
 
 @posix
