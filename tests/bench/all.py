@@ -45,8 +45,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 from rich.console import Console
@@ -60,12 +59,13 @@ from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.daemon import Daemon
 from mt4pump.pump.loop import QUIET_AFTER_S
-from tests.bench import archive, archive_clickhouse, archive_postgresql, journal, nats
+from tests.bench import archive, archive_databases, journal, nats
 from tests.bench.native import NativeFeed
-from tests.consumers.archive.database_servers import ClickhouseServer, PostgresqlServer, running
+from tests.consumers.archive.database_servers import running
 
 SWITCH_INTERVAL_S = 0.0005
 FLAT_OUT = 200_000
+ROWS = {"postgresql": 50_000, "clickhouse": 200_000}
 PACED_S = 3
 CLIENT_QUOTES, CLIENT_READ = 50_000, 1_000
 CPU_S = 5.0
@@ -178,22 +178,12 @@ def parquet() -> Figures:
     return Figures(ours, bare)
 
 
-def database(program: Any, running: AbstractContextManager[Any], count: int) -> Figures:
-    """Return rows per second into a database, by the archive and by its library alone: two functions of ``program``."""
-    frames = archive.quotes(count)
-    with running as server:
-        works = (program.archived, program.bare)
-        return Figures(*(archive_postgresql.measured(work, server, frames)[0] for work in works))
-
-
-def postgresql() -> Figures:
-    """Return rows per second into PostgreSQL, by the archive and by psycopg alone."""
-    return database(archive_postgresql, running(PostgresqlServer()), FLAT_OUT // 4)
-
-
-def clickhouse() -> Figures:
-    """Return rows per second into ClickHouse, by the archive and by httpx alone."""
-    return database(archive_clickhouse, running(ClickhouseServer()), FLAT_OUT)
+def database(name: str) -> Figures:
+    """Return rows per second into a database, by the archive and by the database's library alone."""
+    frames, chosen = archive.quotes(ROWS[name]), archive_databases.DATABASES[name]
+    with running(chosen.server()) as server:
+        works = (archive_databases.archived, chosen.bare)
+        return Figures(*(archive_databases.measured(work, server, frames)[0] for work in works))
 
 
 def replay() -> Figures:
@@ -218,8 +208,8 @@ LINES = (
     Line("p99 at 5,000 quotes/s beside a replay, and without", "µs", "≤ 2", live_beside_replay),
     Line("client's core, beside unpacking alone", "quotes/CPU s", "≥ 400,000", client),
     Line("archive into Parquet, beside pyarrow alone", "quotes/CPU s", "≥ 100,000", parquet),
-    Line("archive into PostgreSQL, beside psycopg alone", "rows/s", "≥ 20,000", postgresql),
-    Line("archive into ClickHouse, beside httpx alone", "rows/s", "≥ 50,000", clickhouse),
+    Line("archive into PostgreSQL, beside psycopg alone", "rows/s", "≥ 20,000", lambda: database("postgresql")),
+    Line("archive into ClickHouse, beside httpx alone", "rows/s", "≥ 50,000", lambda: database("clickhouse")),
     Line("journal into NATS JetStream, beside nats-py alone", "events/s", "≥ 0.60", lambda: Figures(*nats.measured())),
 )  # fmt: skip
 
