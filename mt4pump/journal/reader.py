@@ -73,9 +73,9 @@ class JournalReader:
         self,
         *,
         after: int,
-        to: int | None,
-        prefixes: Sequence[bytes],
-        limit: int,
+        to: int | None = None,
+        prefixes: Sequence[bytes] = (),
+        limit: int = PAGE_ROWS,
         since: int | None = None,
         until: int | None = None,
     ) -> JournalPage:

@@ -66,6 +66,13 @@ def add(journal: Journal, count: int, topic: bytes = b"trade.1", ts: int = NOW_N
     assert journal.append(events(journal, *[topic] * count, ts=ts, body=b"x" * size), {}), journal.error
 
 
+def number(journal: Journal, name: str) -> float:
+    """Return one of the journal's counters."""
+    found = journal.counters()[name]
+    assert isinstance(found, int | float)
+    return found
+
+
 def store_of(journal: Journal) -> Store:
     """Return the open store."""
     store = journal._store  # noqa: SLF001
@@ -114,12 +121,10 @@ def read_all(path: Path, after: int = 0, prefixes: tuple[bytes, ...] = (), limit
     return offsets
 
 
-def first_page(path: Path, after: int = 0, **asked: int | None) -> JournalPage:
+def first_page(path: Path, after: int = 0, to: int | None = None, since: int | None = None) -> JournalPage:
     """Return one page of all topics from a reader of its own."""
     with closing(JournalReader(path)) as reader:
-        return reader.page(
-            after=after, to=asked.get("to"), prefixes=(), limit=1000, since=asked.get("since"), until=asked.get("until")
-        )
+        return reader.page(after=after, to=to, since=since)
 
 
 def change_meta(path: Path, **marks: object) -> None:

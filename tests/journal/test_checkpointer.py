@@ -22,16 +22,12 @@ from tests.journal.journals import (
     checkpointer_of,
     events,
     no_orders,
+    number,
     open_journal,
     opened,
     store_of,
     wait_for,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
 
 
 @pytest.fixture(autouse=True)
@@ -131,12 +127,6 @@ def maintained(journal: Journal, orders: dict[int, bytes] | None = None) -> Jour
     return journal
 
 
-def number(journal: Journal, name: str) -> float:
-    found = journal.counters()[name]
-    assert isinstance(found, int | float)
-    return found
-
-
 def test_a_log_that_a_foreign_transaction_holds_is_counted_and_logged_once_and_shrinks_afterwards(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,8 +185,8 @@ def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when
         assert journal.open_orders() == orders
         last = journal.last_offset
     with closing(JournalReader(path)) as reader:
-        assert not reader.page(after=stored - 1, to=None, prefixes=(), limit=1).whole
-        assert reader.page(after=last - 1, to=None, prefixes=(), limit=1).whole
+        assert not reader.page(after=stored - 1, limit=1).whole
+        assert reader.page(after=last - 1, limit=1).whole
 
 
 def test_a_daemon_that_ends_while_its_log_is_full_records_the_gap_at_its_next_start(
@@ -213,7 +203,7 @@ def test_a_daemon_that_ends_while_its_log_is_full_records_the_gap_at_its_next_st
     with opened(path) as journal:
         add(journal, 1)
         with closing(JournalReader(path)) as reader:
-            assert not reader.page(after=stored, to=None, prefixes=(), limit=1).whole
+            assert not reader.page(after=stored, limit=1).whole
 
 
 def test_a_reader_that_moves_on_holds_nothing(path: Path) -> None:
@@ -223,7 +213,7 @@ def test_a_reader_that_moves_on_holds_nothing(path: Path) -> None:
         for _ in range(8):
             until(journal, lambda: True)
             add(journal, 200, size=500)
-            reader.page(after=0, to=None, prefixes=(), limit=1000)
+            reader.page(after=0)
         until(journal, lambda: number(journal, "wal_bytes") <= 300_000)
         assert journal.fault_counters.counts["wal_held"] == 0
 
@@ -249,8 +239,7 @@ def test_a_fault_of_the_checkpointer_is_counted_and_a_new_one_started(path: Path
         checkpointer.join()
 
 
-def test_damage_met_by_the_checkpointer_quarantines_the_file(path: Path) -> None:
-    clock = Clock()
+def test_damage_met_by_the_checkpointer_quarantines_the_file(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         add(journal, 3)
         checkpointer_of(journal).error = corrupt()
@@ -277,9 +266,9 @@ def test_closing_stops_the_checkpointer_and_empties_the_log_also_beside_a_reader
     add(journal, 100)
     checkpointer = checkpointer_of(journal)
     with closing(JournalReader(path)) as reader:
-        assert len(reader.page(after=0, to=None, prefixes=(), limit=1000).events) == 100
+        assert len(reader.page(after=0).events) == 100
         journal.close()
         assert not checkpointer.is_alive()
         wal = path.with_name(path.name + "-wal")
         assert not wal.exists() or wal.stat().st_size == 0, "gone where the reader holds no file between two pages"
-        assert len(reader.page(after=0, to=None, prefixes=(), limit=1000).events) == 100
+        assert len(reader.page(after=0).events) == 100

@@ -41,5 +41,5 @@ def test_whatever_was_committed_is_there_after_kills_at_random_moments(tmp_path:
     assert len(log_ids) == 1
     assert first_page(path).whole
     with closing(JournalReader(path)) as reader:
-        page = reader.page(after=last - 1, to=None, prefixes=(), limit=1)
+        page = reader.page(after=last - 1, limit=1)
         assert page.events[0].body == b"x" * 300 + b"-%d" % last

@@ -33,16 +33,6 @@ from tests.journal.journals import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def connection_of(journal: Journal) -> sqlite3.Connection:
     return store_of(journal).connection
 

@@ -19,11 +19,6 @@ from tests.journal.journals import Clock, add, change_meta, first_page, kill, op
 OTHER_BOOT = "id:00000000-0000-0000-0000-000000000000"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
-
-
 def lose_power(journal: Journal, path: Path) -> None:
     """Kill the daemon and restart the machine; all that was committed is on the disk, which nobody can know."""
     kill(journal)
@@ -95,9 +90,9 @@ def test_after_a_clean_end_another_boot_skips_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("made", ["after a clean end", "while the daemon ran"])
 def test_a_restored_copy_uses_no_offset_again_that_readers_may_have(
-    path: Path, made: str, caplog: pytest.LogCaptureFixture
+    path: Path, clock: Clock, made: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, copy = Clock(), path.with_name("copy.sqlite3")
+    copy = path.with_name("copy.sqlite3")
     journal = open_journal(path, clock=clock)
     add(journal, 5)
     if made == "after a clean end":

@@ -22,11 +22,6 @@ HOUR_NS = 3600 * 10**9
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
-
-
-@pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     with opened(path) as journal:
         yield journal
@@ -64,7 +59,7 @@ def test_next_leads_through_all_pages_and_ends_with_none(journal: Journal, reade
     pages = []
     after: int | None = 0
     while after is not None:
-        page = reader.page(after=after, to=9, prefixes=(), limit=4)
+        page = reader.page(after=after, to=9, limit=4)
         pages.append([event.offset for event in page.events])
         after = page.next
     assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
@@ -115,7 +110,7 @@ def test_256_prefixes_work_and_search_fewer_rows(
     monkeypatch.setattr(reader_module, "SCAN_ROWS", 320)
     add(journal, 100, b"trade.99999")
     prefixes = tuple(b"user.%03d" % number for number in range(256))
-    page = reader.page(after=0, to=None, prefixes=prefixes, limit=10)
+    page = reader.page(after=0, prefixes=prefixes, limit=10)
     assert (page.events, page.next) == ([], 10)
 
 
@@ -125,7 +120,7 @@ def test_a_page_may_be_empty_and_go_on(
     monkeypatch.setattr(reader_module, "SCAN_ROWS", 20)
     add(journal, 50)
     add(journal, 1, b"user.1")
-    page = reader.page(after=0, to=None, prefixes=(b"user",), limit=10)
+    page = reader.page(after=0, prefixes=(b"user",), limit=10)
     assert (page.events, page.next, page.last) == ([], 20, 51)
     assert read_all(path, prefixes=(b"user",)) == [51]
 
@@ -139,7 +134,7 @@ def test_a_page_is_bounded_in_bytes_but_holds_one_event_at_least(
     sizes = []
     after: int | None = 0
     while after is not None:
-        page = reader.page(after=after, to=None, prefixes=(), limit=100)
+        page = reader.page(after=after)
         sizes.append(len(page.events))
         after = page.next
     assert sizes == [3, 3, 3, 1, 1, 1]
@@ -151,7 +146,7 @@ def test_a_page_of_large_bodies_holds_no_more_of_them_in_memory_than_it_gives(
     add(journal, 16, size=2**20)
     tracemalloc.start()
     try:
-        page = reader.page(after=0, to=None, prefixes=(), limit=100)
+        page = reader.page(after=0)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -162,7 +157,7 @@ def test_a_page_of_large_bodies_holds_no_more_of_them_in_memory_than_it_gives(
 def test_a_page_is_bounded_in_rows(journal: Journal, reader: JournalReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "PAGE_ROWS", 7)
     add(journal, 20)
-    page = reader.page(after=0, to=None, prefixes=(), limit=1_000_000)
+    page = reader.page(after=0, limit=1_000_000)
     assert (len(page.events), page.next) == (7, 7)
 
 
@@ -192,37 +187,35 @@ def test_until_ends_the_search_where_time_has_passed_it(
     monkeypatch.setattr(reader_module, "SCAN_ROWS", 10)
     add(journal, 5, ts=NOW_NS)
     add(journal, 1000, ts=NOW_NS + HOUR_NS)
-    page = reader.page(after=0, to=None, prefixes=(), limit=100, until=NOW_NS)
+    page = reader.page(after=0, until=NOW_NS)
     assert (len(page.events), page.next) == (5, None)
 
 
-def test_since_is_whole_when_only_older_events_were_deleted(path: Path) -> None:
-    clock = Clock()
+def test_since_is_whole_when_only_older_events_were_deleted(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal, closing(JournalReader(path)) as reader:
         add(journal, 3, ts=NOW_NS)
         add(journal, 3, ts=NOW_NS + 2 * HOUR_NS)
         clock.advance((7 * 24 + 1) * 3600)
         journal.maintain(no_orders)
-        by_offset = reader.page(after=0, to=None, prefixes=(), limit=10)
+        by_offset = reader.page(after=0)
         assert ([event.offset for event in by_offset.events], by_offset.first_available) == ([4, 5, 6], 4)
         assert not by_offset.whole
-        assert reader.page(after=3, to=None, prefixes=(), limit=10).whole
-        assert reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS + HOUR_NS).whole
-        assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
+        assert reader.page(after=3).whole
+        assert reader.page(after=0, since=NOW_NS + HOUR_NS).whole
+        assert not reader.page(after=0, since=NOW_NS).whole
 
 
 def test_a_journal_without_events_has_no_first_one(path: Path) -> None:
     with opened(path), closing(JournalReader(path)) as reader:
-        page = reader.page(after=0, to=None, prefixes=(), limit=10)
+        page = reader.page(after=0)
     assert (page.first_available, page.last, page.whole) == (0, 0, True)
 
 
-def test_events_published_unstored_break_the_whole_for_those_before_them(path: Path) -> None:
-    clock = Clock()
+def test_events_published_unstored_break_the_whole_for_those_before_them(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal, closing(JournalReader(path, lambda: journal.unstored_after)) as reader:
 
         def whole(after: int, to: int | None = None) -> bool:
-            return reader.page(after=after, to=to, prefixes=(), limit=10).whole
+            return reader.page(after=after, to=to).whole
 
         add(journal, 3)
         assert whole(0)
@@ -232,7 +225,7 @@ def test_events_published_unstored_break_the_whole_for_those_before_them(path: P
         journal.maintain(no_orders)
         add(journal, 2)
         assert (whole(0), whole(3), whole(4), whole(0, to=3)) == (False, False, True, True), "after it was repaired"
-        assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
+        assert not reader.page(after=0, since=NOW_NS).whole
 
 
 def test_unstored_events_are_recorded_when_the_daemon_is_killed_before_it_can_record_a_gap(path: Path) -> None:
@@ -240,7 +233,7 @@ def test_unstored_events_are_recorded_when_the_daemon_is_killed_before_it_can_re
     add(journal, 3)
     assert not journal.append([Stored(99, NOW_NS, b"", b"")], {})
     with opened(path), closing(JournalReader(path)) as reader:
-        assert not reader.page(after=3, to=None, prefixes=(), limit=10).whole
+        assert not reader.page(after=3).whole
         assert [part.name for part in path.parent.glob("*.unstored")] == []
 
 
@@ -253,7 +246,7 @@ def test_a_reader_keeps_up_with_a_writer_and_never_sees_half_a_group(path: Path)
         with closing(JournalReader(path)) as reader:
             position = 0
             while position < 6000:
-                page = reader.page(after=position, to=None, prefixes=(), limit=100_000)
+                page = reader.page(after=position)
                 found = [event.offset for event in page.events]
                 if found != list(range(position + 1, position + 1 + len(found))) or page.last % 20:
                     faults.append(f"behind {position}: {found[:3]}, last {page.last}")

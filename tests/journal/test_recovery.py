@@ -32,11 +32,6 @@ FILES_CAN_BE_TAKEN = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
-
-
 def test_a_text_file_in_its_place_is_quarantined_and_kept(path: Path) -> None:
     text = "not a database, whatever its name says\n" * 100
     path.write_text(text)
@@ -112,8 +107,9 @@ def test_a_truncated_file_never_gives_an_offset_twice(path: Path, kept: int) -> 
         assert journal.counters()["set_aside"] == 1
 
 
-def test_damage_met_at_run_time_quarantines_the_file_and_continues_by_one_with_all_orders(path: Path) -> None:
-    clock = Clock()
+def test_damage_met_at_run_time_quarantines_the_file_and_continues_by_one_with_all_orders(
+    path: Path, clock: Clock
+) -> None:
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
         add(journal, 300, size=300)
@@ -141,8 +137,7 @@ def test_damage_met_at_run_time_quarantines_the_file_and_continues_by_one_with_a
     assert ([event.offset for event in page.events], page.whole) == ([301], False)
 
 
-def test_a_file_cut_short_under_the_daemon_is_detected_and_quarantined(path: Path) -> None:
-    clock = Clock()
+def test_a_file_cut_short_under_the_daemon_is_detected_and_quarantined(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         add(journal, 300, size=300)
         store_of(journal).restart_wal()
@@ -159,8 +154,7 @@ def test_a_file_cut_short_under_the_daemon_is_detected_and_quarantined(path: Pat
 
 
 @FILES_CAN_BE_TAKEN
-def test_a_file_deleted_under_the_daemon_is_created_anew_and_offsets_continue(path: Path) -> None:
-    clock = Clock()
+def test_a_file_deleted_under_the_daemon_is_created_anew_and_offsets_continue(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
         add(journal, 3)
@@ -180,8 +174,7 @@ def test_a_file_deleted_under_the_daemon_is_created_anew_and_offsets_continue(pa
 
 
 @FILES_CAN_BE_TAKEN
-def test_an_older_file_put_in_its_place_does_not_take_offsets_back(tmp_path: Path, path: Path) -> None:
-    clock = Clock()
+def test_an_older_file_put_in_its_place_does_not_take_offsets_back(tmp_path: Path, path: Path, clock: Clock) -> None:
     backup = tmp_path / "backup.sqlite3"
     with opened(path, clock=clock) as journal:
         add(journal, 2)

@@ -52,9 +52,9 @@ class FakeReader(JournalReader):
         self,
         *,
         after: int,
-        to: int | None,
-        prefixes: Sequence[bytes],
-        limit: int,
+        to: int | None = None,
+        prefixes: Sequence[bytes] = (),
+        limit: int = 10_000,
         since: int | None = None,
         until: int | None = None,
     ) -> JournalPage:
