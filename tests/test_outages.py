@@ -68,7 +68,7 @@ class DaemonRun:
         self.manager = FakeManager()
         server.fill(self.manager)
         self.link = ManagerSession(self.manager, "one:443", 7)
-        self.dispatcher.attach(self.link)
+        self.dispatcher.current.attach(self.link)
         return self.take(PumpCode.START_PUMPING)
 
     def lose(self) -> list[Message]:

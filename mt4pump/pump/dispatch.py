@@ -72,10 +72,6 @@ class Dispatcher:
         """Return the number of records and reads of tables that were handled and not published, by reason."""
         return {**self.writer.skipped, "empty_tables": self.current.empty_tables}
 
-    def attach(self, session: ManagerSession) -> None:
-        """Read from this session from now on."""
-        self.current.session, self.current.live = session, False
-
     def detach(self, session: ManagerSession, reason: str, ts: int) -> None:
         """Stop reading from the session; publish its end unless STOP_PUMPING did."""
         if self.current.session is session:
@@ -131,11 +127,6 @@ class Dispatcher:
         if self.current.live:
             self.tables.reread_all(ts)
             self.trades.reread_after_gap(ts)
-
-    def reread_empty_tables(self, received: int, ts: int) -> None:
-        """Read suddenly empty tables a second time, when due; ``received`` is the number of callbacks so far."""
-        for read in self.current.second_reads(received):
-            read(ts)
 
     def take_snapshot(self, prefixes: tuple[bytes, ...], ts: int) -> StateSnapshot:
         """Return the state now, of the kinds that topics with one of ``prefixes`` may have."""

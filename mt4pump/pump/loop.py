@@ -200,7 +200,7 @@ class Pump(Thread):
         """Execute a command of another thread."""
         match command:
             case Command.ATTACH:
-                self._dispatcher.attach(payload)
+                self._dispatcher.current.attach(payload)
             case Command.DETACH:
                 session, reason = payload
                 self._dispatcher.detach(session, reason, ts)
@@ -274,7 +274,7 @@ class Pump(Thread):
             (self._dispatcher.maintain_journal, ts),
             (self._publisher.maintain,),
             (self._recover_tables, now_s),
-            (self._dispatcher.reread_empty_tables, self._inbox.received, ts),
+            (self._dispatcher.current.reread_empty_tables, self._inbox.received, ts),
             (self._heartbeat.log_summary, now_s),
         ):
             self._guarded("periodic work", task, *arguments)

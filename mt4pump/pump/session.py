@@ -92,12 +92,11 @@ CONFIRM_IN_SILENCE_S = 3.0
 
 @dataclass(slots=True)
 class EmptyRead:
-    """A read of ``session`` that found a table empty though rows of it are known.
+    """A read that found a table empty though rows of it are known.
 
     ``again`` reads it a second time, ``received`` counts the callbacks until then.
     """
 
-    session: ManagerSession | None
     read_at_s: float
     again: Callable[[int], None]
     received: int | None = None
@@ -119,6 +118,11 @@ class CurrentSession:
         self._now_s = now_s
         self._empty: dict[str, EmptyRead] = {}
 
+    def attach(self, session: ManagerSession) -> None:
+        """Read from this session from now on; it has not started yet."""
+        self.session, self.live = session, False
+        self._empty.clear()
+
     @property
     def manager(self) -> Manager:
         """Return the session's Manager; raises ConnectionLost when there is no session."""
@@ -131,18 +135,17 @@ class CurrentSession:
         """Return the whole table ``name``; raises ConnectionLost when the session was gone by the time it was read.
 
         Returns None when the table is empty although rows of it are known (``has_rows``): the DLL empties its tables
-        before it reports the end of a session. Then a second read must agree: ``again(ts)``, which `second_reads`
-        returns when it is due.
+        before it reports the end of a session. Then a second read must agree: ``again(ts)``, which
+        `reread_empty_tables` calls when it is due.
         """
         manager, run_steps = self.manager, self.run_beside(name)
         array = ReadThread(manager, name).array(run_steps) if run_steps else manager.table(name)
         first = self._empty.get(name)
-        agrees = first is not None and first.session is self.session and first.may_agree
+        agrees = first is not None and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):
             self._empty.pop(name, None)
             return array
-        if first is None or first.session is not self.session:
-            self._empty[name] = EmptyRead(self.session, self._now_s(), again)
+        self._empty.setdefault(name, EmptyRead(self._now_s(), again))
         self.empty_tables += 1
         return None
 
@@ -150,19 +153,16 @@ class CurrentSession:
         """Return what runs work with table ``name`` to its end, with quotes between its steps; None: nothing does."""
         return self.run_steps if name in LARGE_TABLES and self.manager.reads_beside_quotes else None
 
-    def second_reads(self, received: int) -> list[Callable[[int], None]]:
-        """Return the second reads that are due; ``received`` is the number of callbacks so far."""
-        if not self._empty or not self.live:
-            return []
-        now_s, due = self._now_s(), []
-        for first in self._empty.values():
+    def reread_empty_tables(self, received: int, ts: int) -> None:
+        """Read suddenly empty tables a second time, when due; ``received`` is the number of callbacks so far."""
+        now_s = self._now_s()
+        for first in list(self._empty.values()) if self.live else ():
             if first.received is None:
                 first.received = received
             wait_s = CONFIRM_IN_SILENCE_S if first.received == received else CONFIRM_AFTER_S
-            if first.session is self.session and now_s - first.read_at_s >= wait_s:
+            if now_s - first.read_at_s >= wait_s:
                 first.may_agree = True
-                due.append(first.again)
-        return due
+                first.again(ts)
 
 
 READ_WAIT_S = 0.001

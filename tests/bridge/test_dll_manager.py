@@ -419,7 +419,7 @@ class TestLink:
     ) -> None:
         # As the supervisor, in a slow IsConnected, has the lock as soon as the read releases it.
         reader = CurrentSession()
-        reader.session = ManagerSession(pumping, "host:443", 1)
+        reader.attach(ManagerSession(pumping, "host:443", 1))
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
             patch.setattr(pumping, "_table_lock", BusyLock())

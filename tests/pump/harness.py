@@ -52,7 +52,7 @@ class Harness:
 
     def attach(self) -> None:
         """Give the dispatcher a session that has not started yet."""
-        self.dispatcher.attach(self.session)
+        self.dispatcher.current.attach(self.session)
 
     def start(self) -> list[Message]:
         """Have a session begin."""

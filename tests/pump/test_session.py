@@ -35,7 +35,7 @@ def test_without_a_session_a_read_says_so() -> None:
 def test_a_read_goes_to_the_session_of_the_moment() -> None:
     reader = CurrentSession()
     for manager in (FakeManager(), FakeManager()):
-        reader.session = ManagerSession(manager, "one:443", 7)
+        reader.attach(ManagerSession(manager, "one:443", 7))
         assert reader.manager is manager
 
 
@@ -77,10 +77,10 @@ class UnconfirmedTables:
 
     def pass_by(self, seconds: float, callbacks: int = 0) -> list[Message]:
         """Let time pass, with callbacks or without, and look for second reads at its begin and end."""
-        self.harness.dispatcher.reread_empty_tables(self.received, self.harness.ts)
+        self.harness.dispatcher.current.reread_empty_tables(self.received, self.harness.ts)
         self.now_s += seconds
         self.received += callbacks
-        self.harness.dispatcher.reread_empty_tables(self.received, self.harness.ts)
+        self.harness.dispatcher.current.reread_empty_tables(self.received, self.harness.ts)
         return self.harness.bus.events()
 
 

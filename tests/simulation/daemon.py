@@ -158,7 +158,7 @@ class Daemon:
 
     def _take(self, code: int, action: int, data: Any, ts: int) -> None:
         if code == Command.ATTACH:
-            self.dispatcher.attach(data)
+            self.dispatcher.current.attach(data)
         elif code == Command.DETACH:
             session, reason = data
             self.dispatcher.detach(session, reason, ts)
