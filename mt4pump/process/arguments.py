@@ -67,11 +67,9 @@ def add_settings(parser: argparse.ArgumentParser, schema: SettingsClass) -> None
         type=Path,
         help=f"TOML file with settings [{naming.config}; ./{naming.file} if it exists]",
     )
-    sections: dict[str, argparse._ArgumentGroup] = {}
-    for name in schema.model_fields:
-        group = extra_of(schema, name)["group"]
-        if group not in sections:
-            sections[group] = parser.add_argument_group(group)
+    groups = {name: extra_of(schema, name)["group"] for name in schema.model_fields}
+    sections = {group: parser.add_argument_group(group) for group in dict.fromkeys(groups.values())}
+    for name, group in groups.items():
         _add(sections[group], schema, name)
 
 

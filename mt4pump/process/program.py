@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationInfo, field_validator
@@ -104,16 +105,13 @@ C = TypeVar("C", bound=ConsumerSettings)
 
 def check_descriptors() -> None:
     """Raise StartError if the process cannot open as many files and sockets as a start needs."""
-    opened: list[int] = []
-    try:
-        while len(opened) < DESCRIPTORS_NEEDED:
-            opened.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        text = f"{DESCRIPTORS_NEEDED} file descriptors are needed, {len(opened)} are left ({error.strerror})"
-        raise StartError(f"{text}: raise LimitNOFILE or ulimit -n") from error
-    finally:
-        for each in opened:
-            os.close(each)
+    with ExitStack() as opened:
+        for count in range(DESCRIPTORS_NEEDED):
+            try:
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            except OSError as error:
+                text = f"{DESCRIPTORS_NEEDED} file descriptors are needed, {count} are left ({error.strerror})"
+                raise StartError(f"{text}: raise LimitNOFILE or ulimit -n") from error
 
 
 class Shutdown:

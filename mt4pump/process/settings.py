@@ -176,8 +176,7 @@ def read(
     problems = sources.problems + wrong
     if settings is None or problems:
         raise SettingsError("\n  ".join(["settings are wrong:", *map(one_line, problems)]))
-    given = sources.given
-    origins = {name: given[name].origin if name in given else DEFAULT for name in schema.model_fields}
+    origins = {name: sources.origins.get(name, DEFAULT) for name in schema.model_fields}
     notes = [*sources.notes, *_notes_on_secrets(schema, origins)]
     return Loaded(settings, MappingProxyType(origins), tuple(notes))
 
@@ -195,20 +194,18 @@ def _validated(schema: type[S], sources: Sources) -> tuple[S | None, list[str]]:
     The error of pydantic holds the values, secrets too: nothing is raised while it is the current exception, so that it
     cannot become anybody's context.
     """
-    values = {name: given.value for name, given in sources.given.items()}
-    origins = {name: given.origin for name, given in sources.given.items()}
     try:
-        return schema(**values), []
+        return schema(**sources.values), []
     except ValidationError as error:
         wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
-        lines = _problem_lines(schema, error, origins)
+        lines = _problem_lines(schema, error, sources.origins)
     if not wrong:
         return None, lines
     # Contradictions show only when every value is right by itself: look for them among the right ones.
     try:
-        schema(**{name: value for name, value in values.items() if name not in wrong})
+        schema(**{name: value for name, value in sources.values.items() if name not in wrong})
     except ValidationError as error:
-        lines += _problem_lines(schema, error, origins, without=wrong)
+        lines += _problem_lines(schema, error, sources.origins, without=wrong)
     return None, lines
 
 
@@ -223,7 +220,7 @@ def _problem_lines(
             continue  # pydantic takes a list whose parts are wrong for an empty one
         if each["type"] == DISAGREEMENT:
             found: list[Disagreement] = each["ctx"]["found"]
-            lines += [_line(d.names[0], origins, d.text) for d in found if not set(d.names) & set(without)]
+            lines += [_line(d.names[0], origins, d.text) for d in found if set(d.names).isdisjoint(without)]
         else:
             name = str(each["loc"][0])
             lines.append(_line(name, origins, _wrong(schema, name, each)))

@@ -166,20 +166,16 @@ Variable = tuple[str, str, Origin]
 """Name, value and place of one variable of ``.env``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value as its source has it, not checked yet."""
-
-    value: Any
-    origin: Origin
-
-
 @dataclass(slots=True)
 class Sources:
-    """What the sources say together: the strongest value of each setting, and the problems met on the way."""
+    """What the sources say together: the strongest value of each setting, and the problems met on the way.
+
+    ``values`` are as their sources have them, not checked yet; ``origins`` has the same keys.
+    """
 
     naming: Naming
-    given: dict[str, Given] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -226,9 +222,12 @@ class Sources:
                 return Path(value), origin.text
         return (self.naming.file, WORKING_FOLDER) if self.naming.file.exists() else (None, "")
 
+    def _set(self, name: str, value: object, origin: Origin) -> None:
+        self.values[name], self.origins[name] = value, origin
+
     def _add_flag(self, name: str, value: object) -> None:
         if name in self.naming.settings:
-            self.given[name] = Given(value, Origin("flag", f"flag {flag_name(name)}"))
+            self._set(name, value, Origin("flag", f"flag {flag_name(name)}"))
         else:
             self.problems.append(f"{flag_name(name)} (flag): no such flag; {self.naming.cure(name, flag_name)}")
 
@@ -244,7 +243,7 @@ class Sources:
                 self.notes.append(f"{name} is ignored: {value} is what Kubernetes sets for a service of that name")
         elif is_ours and setting in self.naming.settings:
             if value:
-                self.given[setting] = Given(value, origin)
+                self._set(setting, value, origin)
         elif is_ours or prefix == PREFIX:  # a name without prefix in .env is the daemon's, mistyped
             where = "environment" if origin.kind == "environment" else origin.text.partition(",")[0]
             self.problems.append(f"{name} ({where}): no such setting; {self.naming.cure(name, self.naming.variable)}")
@@ -281,7 +280,7 @@ class Sources:
         if is_oversized(value):  # TOML has 64 bits; Python reads on, and then cannot even show what it read
             self.problems.append(f"{name} ({where}): has a whole number of more than 64 bits; write a smaller one")
         elif name in self.naming.settings:
-            self.given[name] = Given(value, Origin("file", f"{file}, key {name}", f"{where}, key {name}"))
+            self._set(name, value, Origin("file", f"{file}, key {name}", f"{where}, key {name}"))
         elif isinstance(value, dict):
             self.problems.append(f"{name} ({where}): is a table; write all settings at the top, without [{name}]")
         else:

@@ -30,8 +30,7 @@ def setting_as_written(name: str, environ: Mapping[str, str] = os.environ) -> An
     """Return the setting ``name`` before checking, whatever else is wrong: for programs that need that one alone."""
     sources = Sources(Settings.naming())
     sources.read(NOTHING, environ, None)
-    given = sources.given.get(name)
-    return Settings.model_fields[name].get_default(call_default_factory=True) if given is None else given.value
+    return sources.values.get(name, Settings.model_fields[name].get_default(call_default_factory=True))
 
 
 def settings_file(environ: Mapping[str, str], config: Path | None) -> Path:
