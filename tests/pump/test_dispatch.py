@@ -369,14 +369,6 @@ def test_one_drain_is_bounded_and_says_that_there_is_more(pump: Harness) -> None
     assert pump.dispatcher.quotes.has_more is False
 
 
-def test_a_drain_that_fails_is_counted_and_the_next_one_goes_on(pump: Harness) -> None:
-    pump.manager.quotes.append(QUOTE)
-    pump.manager.failures["updated_quotes"].append(failed("SymbolInfoUpdated"))
-    assert pump.events_after(PumpCode.UPDATE_BIDASK) == []
-    assert pump.fault_counters.counts == {"read_error": 1}
-    assert len(pump.events_after(PumpCode.UPDATE_BIDASK)) == 1
-
-
 def test_one_price_beyond_all_bounds_does_not_cost_the_quotes_beside_it(pump: Harness) -> None:
     broken = SYMBOL_INFO.pack({"symbol": "BROKEN", "digits": 5, "bid": 0.0, "ask": 1e20})
     pump.manager.quotes.extend([QUOTE, broken, QUOTE])

@@ -290,12 +290,6 @@ def test_an_error_of_our_own_costs_one_record_and_is_counted(
     assert running.publish(lambda body: body["errors"])["errors"] == {"internal_error": 1}
 
 
-def test_an_unknown_code_is_passed_on(running: RunningPump) -> None:
-    running.attach()
-    running.inbox.notify(42, 3, b"")
-    assert running.next("unknown.42").body["action"] == 3
-
-
 @pytest.mark.parametrize("code", [-1, -4, -(2**31)])
 def test_a_negative_code_from_the_api_is_no_word_of_the_daemons(running: RunningPump, code: int) -> None:
     running.attach()

@@ -163,13 +163,6 @@ def test_a_table_that_cannot_be_read_at_start_does_not_keep_the_others() -> None
 # Faults
 
 
-@pytest.mark.parametrize("table", BY_ROW)
-def test_a_record_of_a_wrong_length_is_counted_and_costs_only_itself(harness: Harness, table: str) -> None:
-    assert harness.events_after(TABLES[table][0], ADD, b"short") == []
-    assert harness.fault_counters.counts == {"bad_record": 1}
-    assert harness.events_after(USERS, ADD, user(1))
-
-
 @pytest.mark.parametrize("table", TABLES)
 def test_a_read_that_fails_is_counted_and_the_next_one_publishes_what_changed(harness: Harness, table: str) -> None:
     code, _, harness.manager.tables[table], _ = TABLES[table]
