@@ -274,14 +274,10 @@ def _refusal(error: Exception) -> FrameError:
 
 
 def _counted(packed: bytes, limits: UnpackLimits) -> Any:
-    counter = _ValueCounter(limits)
-    return msgpack.unpackb(packed, **counter.options(_list_entries(packed, limits)))
-
-
-def _list_entries(packed: bytes, limits: UnpackLimits) -> int:
-    """Return the longest list with which all lists that ``packed`` can open reserve at most ``limits.reserved``."""
+    # The longest list with which all that ``packed`` can open reserve at most ``limits.reserved``.
     headers = min(packed.count(LIST16) + packed.count(LIST32), DEPTH)  # counts other bytes of these values too
-    return min(limits.list_entries, max(limits.reserved // (headers or 1), SHORT_LIST))
+    list_entries = min(limits.list_entries, max(limits.reserved // (headers or 1), SHORT_LIST))
+    return msgpack.unpackb(packed, **_ValueCounter(limits).options(list_entries))
 
 
 class _ValueCounter:

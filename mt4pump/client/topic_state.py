@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, product
 
 from mt4pump.client.event import Event, TopicName
 from mt4pump.client.events import CLASSES, Quote
@@ -150,15 +150,9 @@ class SubscriptionSet:
 
     def unstored_prefixes(self) -> list[bytes]:
         """Return the part of `prefixes` that is of kinds which are not stored: their losses show only in numbers."""
-        found = set()
-        for kind in KINDS.keys() - self.durable_kinds - {HEARTBEAT.name}:
-            whole = f"{kind}.".encode()
-            for prefix in self.prefixes():
-                if prefix.startswith(whole):
-                    found.add(prefix)
-                elif whole.startswith(prefix):
-                    found.add(whole)
-        return sorted(found)
+        kinds = [f"{kind}.".encode() for kind in KINDS.keys() - self.durable_kinds - {HEARTBEAT.name}]
+        pairs = (sorted(pair, key=len) for pair in product(self.prefixes(), kinds))
+        return sorted({longer for shorter, longer in pairs if longer.startswith(shorter)})
 
     def name_of(self, wire: bytes) -> str:
         """Return a topic's name without the suffix."""

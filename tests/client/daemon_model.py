@@ -84,6 +84,12 @@ class DaemonModel:
         if log is not None:
             self.log, self.journal, self.last_offset = log, [], 0
 
+    def lose_end(self, offset: int) -> None:
+        """Begin another run with an older copy of the journal, which ends at ``offset``."""
+        self.journal = [entry for entry in self.journal if entry[0] <= offset]
+        self.last_offset = offset
+        self.restart()
+
     def delete_up_to(self, offset: int) -> None:
         """Retention."""
         self.journal = [entry for entry in self.journal if entry[0] > offset]
@@ -153,6 +159,14 @@ class DaemonModel:
     def _now(self) -> int:
         self.ts = max(self.ts + 1, time.time_ns())
         return self.ts
+
+
+def daemon_with(*topics: str) -> DaemonModel:
+    """Return a model in whose journal these came first."""
+    model = DaemonModel()
+    for topic in topics:
+        model.event(topic)
+    return model
 
 
 def _bytes(prefix: str | bytes) -> bytes:

@@ -13,7 +13,7 @@ import zmq
 
 from tests.client.daemon_model import DaemonModel, Frames
 
-BEAT_S = 0.05
+HEARTBEAT_S = 0.05
 LIMIT_S = 40.0
 
 
@@ -124,32 +124,32 @@ class FakeDaemon:
         self._xpub.send_multipart(frames)
 
     def _run(self) -> None:
-        beat_at_s = 0.0
+        heartbeat_at_s = 0.0
         while not self._stopping:
             poller = zmq.Poller()
             for socket in (self._router, self._xpub, self._wake_in):
                 poller.register(socket, zmq.POLLIN)
-            ready = dict(poller.poll(int(BEAT_S * 500)))
+            ready = dict(poller.poll(int(HEARTBEAT_S * 500)))
             if self._wake_in in ready:
                 while self._wake_in.poll(0):
                     self._wake_in.recv()
             while not self._calls.empty():
                 self._calls.get()()
             if self._xpub in ready and not self._xpub.closed:
-                beat_at_s = self._look(beat_at_s)
+                heartbeat_at_s = self._receive_subscriptions(heartbeat_at_s)
             if self._router in ready:
                 self._answer()
-            if time.monotonic() >= beat_at_s and not self.mute:
-                beat_at_s = time.monotonic() + BEAT_S
+            if time.monotonic() >= heartbeat_at_s and not self.mute:
+                heartbeat_at_s = time.monotonic() + HEARTBEAT_S
                 self._send(self.model.heartbeat())
 
-    def _look(self, beat_at_s: float) -> float:
-        """Take subscriptions; one to the heartbeat is answered by one at once."""
+    def _receive_subscriptions(self, heartbeat_at_s: float) -> float:
+        """Receive subscriptions; one to the heartbeat is answered by a heartbeat at once."""
         while self._xpub.poll(0):
             message = self._xpub.recv()
             if message[:1] == b"\x01" and b"heartbeat".startswith(message[1:10]):
-                beat_at_s = 0.0
-        return beat_at_s
+                heartbeat_at_s = 0.0
+        return heartbeat_at_s
 
     def _answer(self) -> None:
         while self._router.poll(0):

@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 
 from mt4pump.client.event import Checkpoint, Event, Frames, Notice
+from mt4pump.client.events import Quote
 from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionTracker
@@ -90,10 +91,18 @@ class Harness:
             self.items.append(item)
         self.stream.out.clear()
 
-    def live(self) -> Harness:
-        """Get to the point where heartbeats can be clean."""
+    def reconnect(self) -> None:
+        self.stream.set_disconnected()
+        self.stream.set_connected(self.now_s)
+
+    def go_live(self) -> None:
+        """Get to the point where heartbeats can be clean, and keep all that was handed over."""
         for _ in range(4):
             self.receive(self.model.heartbeat())
+
+    def live(self) -> Harness:
+        """Get to the point where heartbeats can be clean."""
+        self.go_live()
         self.items.clear()
         return self
 
@@ -103,10 +112,10 @@ class Harness:
             (event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"
         ]
 
-    def go_live(self) -> None:
-        """Get live, and keep all that was handed over."""
-        for _ in range(4):
-            self.receive(self.model.heartbeat())
+    def quotes(self, symbol: str = "") -> list[tuple[float, bool]]:
+        """Return bid and ``snapshot`` of each quote that was handed over."""
+        found = [item for item in self.items if isinstance(item, Quote) and symbol in {"", item.symbol}]
+        return [(quote.bid, quote.snapshot) for quote in found]
 
     def events_of(self, topic: str) -> list[tuple[str, int]]:
         return [event for event in self.events() if event[0] == topic]

@@ -116,7 +116,7 @@ def test_the_end_comes_from_any_thread(daemon: FakeDaemon) -> None:
     asyncio.run(work())
 
 
-def test_an_event_that_another_tasks_end_snapshots_off_comes_again(daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_an_event_during_which_another_task_closes_comes_again(daemon: FakeDaemon, tmp_path: Path) -> None:
     path = tmp_path / "position"
 
     async def cut_off() -> None:
@@ -144,7 +144,7 @@ def test_an_event_that_another_tasks_end_snapshots_off_comes_again(daemon: FakeD
         @sub.on("trade.*")
         async def done(trade: Trade) -> None:
             seen.append(trade.seq)
-            await sub.aclose()  # by the task that has it in hand
+            await sub.aclose()  # by the task that handles it
 
         async with asyncio.timeout(LIMIT_S):
             await sub.run()
@@ -182,7 +182,7 @@ def test_what_a_task_did_to_its_end_after_another_one_closed_is_remembered(daemo
     assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
 
 
-def test_the_event_in_hand_is_done_when_its_task_leaves_the_loop_and_closes(daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_the_current_event_is_done_when_its_task_leaves_the_loop_and_closes(daemon: FakeDaemon, tmp_path: Path) -> None:
     path = tmp_path / "position"
 
     async def work() -> None:

@@ -41,7 +41,7 @@ def test_without_a_file_descriptor_left_the_error_says_what_to_raise(monkeypatch
 
 
 @pytest.mark.parametrize("query_endpoint", [None, "tcp://127.0.0.1:1"])
-def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
+def test_an_iteration_with_nothing_to_read_waits_once_for_whatever_may_come(
     monkeypatch: pytest.MonkeyPatch, query_endpoint: str | None
 ) -> None:
     waits: list[tuple[set[int], object]] = []
@@ -131,19 +131,19 @@ def test_what_is_foreign_on_the_wire_is_counted_and_the_rest_goes_on(daemon: Fak
         assert sub.counts["decode_errors"] >= 4
 
 
-def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_circles(daemon: FakeDaemon) -> None:
+def test_a_reader_that_holds_all_it_may_waits_for_the_answer_and_uses_no_processor(daemon: FakeDaemon) -> None:
     with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
         live(sub)
-        turns: list[float] = []
-        sub._runner._wait = lambda sub, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005, SLF001
+        waits: list[float] = []
+        sub._runner._wait = lambda sub, wait_s: waits.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005, SLF001
         daemon.do(lambda: setattr(daemon, "mute", True))
         daemon.lose("trade.1")
         daemon.publish(*["trade.1"] * 2_500)
         until(sub, lambda: sub._stream.is_full)  # noqa: SLF001
         for _ in range(5):
-            turns.clear()
+            waits.clear()
             assert sub.receive(0.001) is None
-            assert turns, "it neither read nor waited"
+            assert waits, "it neither read nor waited"
 
 
 CLOSED_BY_A_SIGNAL = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +13,10 @@ import zmq
 
 from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.stream import StreamStats
-from mt4pump.client import ClientError, Position, Query
+from mt4pump.client import ClientError, Query
 from mt4pump.client.event import HELD_BYTES_LIMIT, LOST, MALFORMED, QUERY_FAILED, SILENT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS
 from mt4pump.client.ordering import StreamOptions
-from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
 from mt4pump.client.query import (
     EMPTY_PAGES_MAX,
     FRAMES_MAX,
@@ -33,7 +31,7 @@ from tests.bus import context
 from tests.client.daemon_model import DaemonModel
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.harness import Harness
-from tests.fuzz.client import INF, NAN, ODD, fuzz
+from tests.fuzz.client import INF, NAN, fuzz
 
 Head = dict[str, Any]
 Lie = Callable[[Head, Head, list[bytes]], tuple[Head, list[bytes]]]
@@ -134,7 +132,7 @@ def test_quotes_with_giant_bodies_are_not_remembered() -> None:
     assert set(harness.stream.ordering.quotes) == {"A"}
 
 
-class LyingLedger(DaemonModel):
+class LyingDaemon(DaemonModel):
     """``lie`` makes another head and other frames of each reply to ``op``."""
 
     op = ""
@@ -150,8 +148,8 @@ class LyingLedger(DaemonModel):
 
 
 @pytest.fixture
-def liar() -> Iterator[tuple[LyingLedger, Query]]:
-    model = LyingLedger()
+def liar() -> Iterator[tuple[LyingDaemon, Query]]:
+    model = LyingDaemon()
     for number in range(12):
         model.event(f"trade.{number}")
         model.event(f"quote.S{number}")
@@ -162,7 +160,7 @@ def liar() -> Iterator[tuple[LyingLedger, Query]]:
             yield model, query
 
 
-def lying(model: LyingLedger, op: str, lie: Lie) -> None:
+def lying(model: LyingDaemon, op: str, lie: Lie) -> None:
     model.op, model.lie = op, lie
 
 
@@ -184,7 +182,7 @@ def row(**fields: Any) -> list[bytes]:
     ],
     ids=repr,
 )
-def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingLedger, Query], fields: Head) -> None:
+def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingDaemon, Query], fields: Head) -> None:
     model, query = liar
     lying(model, "snapshot", lambda _request, head, frames: ({**head, **fields}, frames))
     assert refused(query.snapshot) == "bad_reply"
@@ -193,26 +191,26 @@ def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingLedger, 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1\xff", b"\x91\x01", b"\x05", msgpack.packb({"epoch": "x"})], ids=repr)
 @pytest.mark.parametrize("op", ["snapshot", "replay"])
-def test_a_page_with_a_row_that_is_none_is_refused(liar: tuple[LyingLedger, Query], op: str, body: bytes) -> None:
+def test_a_page_with_a_row_that_is_none_is_refused(liar: tuple[LyingDaemon, Query], op: str, body: bytes) -> None:
     model, query = liar
     lying(model, op, lambda _request, head, _frames: (head, [b"trade.1", body]))
     assert refused(query.snapshot if op == "snapshot" else lambda: list(query.replay(after=0))) == "bad_reply"
 
 
 @pytest.mark.parametrize("kinds", ["x", [], None, 5], ids=repr)
-def test_a_description_with_impossible_kinds_is_refused(liar: tuple[LyingLedger, Query], kinds: object) -> None:
+def test_a_description_with_impossible_kinds_is_refused(liar: tuple[LyingDaemon, Query], kinds: object) -> None:
     model, query = liar
     lying(model, "describe", lambda _request, head, frames: ({**head, "kinds": kinds}, frames))
     assert refused(query.describe) == "bad_reply"
 
 
-def test_a_cursor_that_stands_still_is_refused(liar: tuple[LyingLedger, Query]) -> None:
+def test_a_cursor_that_stands_still_is_refused(liar: tuple[LyingDaemon, Query]) -> None:
     model, query = liar
     lying(model, "snapshot", lambda _request, head, frames: ({**head, "cursor": "0"}, frames))
     assert refused(query.snapshot) == "bad_reply"
 
 
-def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tuple[LyingLedger, Query]) -> None:
+def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tuple[LyingDaemon, Query]) -> None:
     model, query = liar
     pages = iter(range(10**6))
 
@@ -241,7 +239,7 @@ def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tu
         lambda _request, head, _frames: (head, row() * 5_001),
     ],
 )
-def test_a_replay_that_does_not_go_on_is_refused(liar: tuple[LyingLedger, Query], lie: Lie) -> None:
+def test_a_replay_that_does_not_go_on_is_refused(liar: tuple[LyingDaemon, Query], lie: Lie) -> None:
     model, query = liar
     model.page_limit = 2
     lying(model, "replay", lie)
@@ -249,7 +247,7 @@ def test_a_replay_that_does_not_go_on_is_refused(liar: tuple[LyingLedger, Query]
 
 
 def test_a_replay_of_empty_pages_comes_to_an_end(
-    liar: tuple[LyingLedger, Query], monkeypatch: pytest.MonkeyPatch
+    liar: tuple[LyingDaemon, Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EMPTY_PAGES_MAX <= 10_000
     monkeypatch.setattr("mt4pump.client.query.EMPTY_PAGES_MAX", 100)  # each page is a round trip
@@ -302,7 +300,7 @@ def test_a_reply_of_too_many_frames_is_given_up() -> None:
         connection.close()
 
 
-def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
+def test_replies_to_no_request_do_not_keep_receive_from_returning() -> None:
     with context() as made, made.socket(zmq.ROUTER) as router:
         router.setsockopt(zmq.SNDHWM, 0)
         router.bind("tcp://127.0.0.1:*")
@@ -321,70 +319,8 @@ def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
         connection.close()
 
 
-def test_a_request_that_cannot_be_packed_is_an_error_of_its_caller(liar: tuple[LyingLedger, Query]) -> None:
+def test_a_request_that_cannot_be_packed_is_an_error_of_its_caller(liar: tuple[LyingDaemon, Query]) -> None:
     assert refused(lambda: list(liar[1].replay(after=10**40))) == "arguments"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"", b"x", b"5.5", b"-1", b"null", b"[]", b"{}", b"\xff\xfe", b"9" * 5_000, b"1" + b"0" * 400, b"[" * 10**6),
-        *(
-            b'{"confirmed": true}',
-            b'{"confirmed": 1e300}',
-            b'{"confirmed": NaN}',
-            b'{"confirmed": 9223372036854775808}',
-        ),
-        *(
-            b'{"confirmed": 1, "ahead": []}',
-            b'{"confirmed": 1, "ahead": {"trade.1": -1}}',
-            b'{"confirmed": 1, "log": 5}',
-        ),
-        b'{"confirmed": 1, "ahead": {"\\ud800": 3}}',
-        b'{"confirmed": 1, "log": "' + b"x" * 10_000 + b'"}',
-        b'{"confirmed": 1, "ahead": {"' + b"x" * 2_000 + b'": 3}}',
-    ],
-    ids=lambda content: repr(content[:40]),
-)
-def test_a_position_file_that_holds_something_else_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.position"
-    path.write_bytes(content)
-    with pytest.raises(ClientError, match=r"a\.position") as caught:
-        PositionFile(path).load()
-    assert caught.value.code == "position"
-    assert len(str(caught.value)) < 2_000
-
-
-def test_a_position_file_that_is_no_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ClientError, match="cannot be read"):
-        PositionFile(tmp_path).load()
-    with pytest.raises(ClientError, match="cannot be read"):
-        PositionFile(Path("a\0b")).load()
-    giant = tmp_path / "giant"
-    with giant.open("wb") as file:
-        file.truncate(FILE_MAX_BYTES + 1)
-    with pytest.raises(ClientError, match="bytes"):
-        PositionFile(giant).load()
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in folders are Unix's")
-def test_a_position_file_that_is_a_pipe_does_not_wait_for_ever(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(ClientError, match="no file"):
-        PositionFile(pipe).load()
-
-
-@pytest.mark.parametrize(
-    "value", [*ODD, Position(None, -1), Position(None, 1, {"\ud800": 1})], ids=lambda value: f"{value!r:.30}"
-)
-def test_what_is_no_position_is_refused(value: Any) -> None:
-    if type(value) is int and 0 <= value < 2**63:
-        assert Position.of(value).confirmed == value
-        return
-    with pytest.raises(ClientError) as caught:
-        Position.of(value)
-    assert caught.value.code == "position"
 
 
 def test_tail_believes_no_interval_without_end() -> None:

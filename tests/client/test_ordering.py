@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.client.events import Quote
 from tests.client.harness import Harness
 
 
@@ -27,10 +26,7 @@ def test_no_last_value_that_comes_late_goes_over_a_newer_quote(pages: int) -> No
     harness.deliver_reply(page)
     harness.collect()
     assert harness.stream.ordering.has_snapshot
-    found = [
-        (item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote) and item.symbol == symbols[-1]
-    ]
-    assert found == [(1.0, False), (1.0, True), (2.0, False)]
+    assert harness.quotes(symbols[-1]) == [(1.0, False), (1.0, True), (2.0, False)]
     assert harness.stream.ordering.quotes[symbols[-1]].bid == 2.0
 
 

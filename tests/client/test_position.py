@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import msgpack
 import pytest
 
 from mt4pump.client.event import Checkpoint, Event, TopicName
 from mt4pump.client.events import Heartbeat, Trade
-from mt4pump.client.position import SAVE_INTERVAL_S, Position, PositionFile, PositionTracker
+from mt4pump.client.position import FILE_MAX_BYTES, SAVE_INTERVAL_S, Position, PositionFile, PositionTracker
 from mt4pump.errors import ClientError
+from tests.fuzz.client import ODD
 
 
 def event(topic: str, offset: int | None) -> Event:
@@ -26,7 +29,7 @@ def tracker_at(offset: int) -> PositionTracker:
     return tracker
 
 
-def test_the_event_in_hand_is_done_when_the_next_one_is_taken() -> None:
+def test_the_current_event_is_done_when_the_next_one_is_handed_over() -> None:
     tracker = tracker_at(3)
     tracker.hand_over(event("trade.1", 4))
     assert tracker.position(with_current=False).ahead == {}
@@ -92,21 +95,6 @@ def test_a_write_that_fails_is_counted_and_tried_again(tmp_path: Path) -> None:
     assert file.load() == Position("log-1", 3, {})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"log": 5, "confirmed": 1}', '{"log": null, "confirmed": -1}', "x"])
-def test_a_file_without_a_position_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "position"
-    path.write_text(text)
-    with pytest.raises(ClientError, match=r"position file .* holds no position"):
-        PositionFile(path).load()
-
-
-def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "position"
-    path.write_bytes(b"\xff\xfe{")
-    with pytest.raises(ClientError, match=r"position file .* holds no position"):
-        PositionFile(path).load()
-
-
 def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
     file = PositionFile(tmp_path / "position")
     start, trackers = Barrier(2), [tracker_at(3), tracker_at(3)]
@@ -127,11 +115,71 @@ def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, True, "7", None, {"confirmed": 1.5}, {"log": "a", "confirmed": 1, "ahead": {"t": "x"}}]
+    "content",
+    [
+        *(b"", b"x", b"5.5", b"-1", b"null", b"[]", b"{}", b"\xff\xfe", b"9" * 5_000, b"1" + b"0" * 400, b"[" * 10**6),
+        *(
+            b'{"log": null, "confirmed": -1}',
+            b'{"confirmed": true}',
+            b'{"confirmed": 1e300}',
+            b'{"confirmed": NaN}',
+            b'{"confirmed": 9223372036854775808}',
+        ),
+        *(
+            b'{"confirmed": 1, "ahead": []}',
+            b'{"confirmed": 1, "ahead": {"trade.1": -1}}',
+            b'{"confirmed": 1, "log": 5}',
+        ),
+        b'{"confirmed": 1, "ahead": {"\\ud800": 3}}',
+        b'{"confirmed": 1, "log": "' + b"x" * 10_000 + b'"}',
+        b'{"confirmed": 1, "ahead": {"' + b"x" * 2_000 + b'": 3}}',
+    ],
+    ids=lambda content: repr(content[:40]),
 )
-def test_what_is_no_position_is_refused(value: object) -> None:
-    with pytest.raises(ClientError, match="is no position"):
-        Position.of(value)  # type: ignore[arg-type]
+def test_a_position_file_that_holds_something_else_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.position"
+    path.write_bytes(content)
+    with pytest.raises(ClientError, match=r"position file .*a\.position holds no position") as caught:
+        PositionFile(path).load()
+    assert caught.value.code == "position"
+    assert len(str(caught.value)) < 2_000
+
+
+def test_a_position_file_that_is_no_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="cannot be read"):
+        PositionFile(tmp_path).load()
+    with pytest.raises(ClientError, match="cannot be read"):
+        PositionFile(Path("a\0b")).load()
+    giant = tmp_path / "giant"
+    with giant.open("wb") as file:
+        file.truncate(FILE_MAX_BYTES + 1)
+    with pytest.raises(ClientError, match="bytes"):
+        PositionFile(giant).load()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in folders are Unix's")
+def test_a_position_file_that_is_a_pipe_does_not_wait_for_ever(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ClientError, match="no file"):
+        PositionFile(pipe).load()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(*ODD, "7", {"confirmed": 1.5}, {"log": "a", "confirmed": 1, "ahead": {"t": "x"}}),
+        *(Position(None, -1), Position(None, 1, {"\ud800": 1})),
+    ],
+    ids=lambda value: f"{value!r:.30}",
+)
+def test_what_is_no_position_is_refused(value: Any) -> None:
+    if type(value) is int and 0 <= value < 2**63:
+        assert Position.of(value).confirmed == value
+        return
+    with pytest.raises(ClientError, match="is no position") as caught:
+        Position.of(value)
+    assert caught.value.code == "position"
 
 
 def test_the_very_beginning_is_a_position() -> None:

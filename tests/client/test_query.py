@@ -28,7 +28,7 @@ def query(daemon: FakeDaemon) -> Iterator[Query]:
         yield asking
 
 
-def test_describe_gives_the_daemons_own_words(query: Query) -> None:
+def test_describe_gives_what_the_daemon_says_of_itself(query: Query) -> None:
     assert query.describe()["protocol"] == 1
 
 

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from mt4pump.client.event import Event
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
-from tests.client.daemon_model import DaemonModel
+from tests.client.daemon_model import daemon_with
 from tests.client.harness import Harness
-
-
-def stored(*topics: str) -> DaemonModel:
-    """Return a model in whose journal these came first."""
-    model = DaemonModel()
-    for topic in topics:
-        model.event(topic)
-    return model
 
 
 def half_seconds(harness: Harness, count: int, *, refused: str, code: str) -> None:
@@ -56,7 +48,7 @@ def test_events_that_could_not_be_stored_and_come_after_the_next_run_are_not_rep
 
 
 def test_what_is_not_stored_and_of_an_older_run_than_the_snapshot_does_not_come_after_it() -> None:
-    model = stored("trade.1")
+    model = daemon_with("trade.1")
     model.stored = False
     model.event("session.ping")
     model.page_limit = 2
@@ -103,7 +95,7 @@ def test_what_a_run_of_the_daemon_lost_at_its_end_comes_before_the_next_run(*, i
 def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
     position: Position | None, refused: str, code: str
 ) -> None:
-    harness = Harness(model=stored(*["trade.1"] * 5), resume=position, options=StreamOptions(heal_timeout_s=30))
+    harness = Harness(model=daemon_with(*["trade.1"] * 5), resume=position, options=StreamOptions(heal_timeout_s=30))
     half_seconds(harness, 200, refused=refused, code=code)
     assert harness.stream.recovery.steps.joined
     assert harness.stream.counts["before_join"] <= 65
@@ -115,7 +107,7 @@ def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
 
 def test_pages_that_came_count_as_an_answer() -> None:
     harness = Harness(
-        model=stored(*["trade.1"] * 40), resume=Position("log-1", 0), options=StreamOptions(heal_timeout_s=3)
+        model=daemon_with(*["trade.1"] * 40), resume=Position("log-1", 0), options=StreamOptions(heal_timeout_s=3)
     )
     harness.model.page_limit = 1
     harness.answering = False
@@ -156,7 +148,7 @@ def test_an_endpoint_that_went_silent_holds_up_nothing_when_a_late_join_is_tried
 
 
 def test_a_reader_that_starts_long_before_the_daemon_resumes_in_order() -> None:
-    harness = Harness("trade.*", model=stored(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
+    harness = Harness("trade.*", model=daemon_with(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
     for _ in range(3):
         harness.wait(31)
     harness.model.restart()
@@ -169,14 +161,13 @@ def test_a_reader_that_starts_long_before_the_daemon_resumes_in_order() -> None:
 
 
 def test_what_came_after_giving_up_waits_for_the_late_join_when_the_daemon_comes_back() -> None:
-    harness = Harness("trade.*", model=stored(*["trade.1"] * 10), resume=Position("log-1", 5))
+    harness = Harness("trade.*", model=daemon_with(*["trade.1"] * 10), resume=Position("log-1", 5))
     harness.answering = False
     harness.receive(harness.model.heartbeat())
     harness.refuse("forbidden")
     assert harness.stream.recovery.steps.joined
     harness.model.restart()
-    harness.stream.set_disconnected()
-    harness.stream.set_connected(harness.now_s)
+    harness.reconnect()
     harness.answering = True
     harness.receive(harness.model.event("trade.1"))
     harness.go_live()
@@ -184,7 +175,7 @@ def test_what_came_after_giving_up_waits_for_the_late_join_when_the_daemon_comes
 
 
 def test_what_a_late_join_finds_passed_is_reported_as_lost() -> None:
-    harness = Harness("trade.*", model=stored(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
+    harness = Harness("trade.*", model=daemon_with(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
     harness.answering = False
     harness.receive(harness.model.heartbeat())
     harness.refuse("forbidden")
@@ -198,7 +189,7 @@ def test_what_a_late_join_finds_passed_is_reported_as_lost() -> None:
 
 def test_a_late_join_takes_up_what_the_position_had_ahead() -> None:
     harness = Harness(
-        "trade.*", model=stored("trade.1", "trade.2", "trade.1"), resume=Position("log-1", 1, {"trade.1": 3})
+        "trade.*", model=daemon_with("trade.1", "trade.2", "trade.1"), resume=Position("log-1", 1, {"trade.1": 3})
     )
     harness.answering = False
     harness.receive(harness.model.heartbeat())
@@ -234,7 +225,7 @@ def test_a_late_join_confirms_nothing_that_is_still_on_its_way(*, is_lost: bool)
 @pytest.mark.parametrize("how", ["the join is repeated", "the endpoint is given up"])
 def test_where_a_journal_lost_its_end_what_a_position_had_ahead_is_forgotten_for_good(how: str) -> None:
     """Offsets are used again: what comes under them is new."""
-    model = stored(*["trade.7"] * 3)
+    model = daemon_with(*["trade.7"] * 3)
     harness = Harness(
         model=model, resume=Position("log-1", 10, {"trade.7": 12}), options=StreamOptions(heal_timeout_s=3)
     )
@@ -258,7 +249,7 @@ def test_where_a_journal_lost_its_end_what_a_position_had_ahead_is_forgotten_for
 
 
 def test_what_is_stored_between_two_tries_of_a_join_is_new_where_the_journal_had_lost_its_end() -> None:
-    model = stored(*["trade.7"] * 3)
+    model = daemon_with(*["trade.7"] * 3)
     harness = Harness(model=model, resume=Position("log-1", 10, {"trade.7": 12}))
     harness.answering = False
     harness.receive(model.heartbeat())
@@ -271,7 +262,7 @@ def test_what_is_stored_between_two_tries_of_a_join_is_new_where_the_journal_had
 
 
 def test_after_a_resume_all_is_handed_over_that_comes_while_the_snapshot_is_on_its_way_and_later() -> None:
-    harness = Harness(model=stored("trade.1"), resume=Position("log-1", 0))
+    harness = Harness(model=daemon_with("trade.1"), resume=Position("log-1", 0))
     harness.answering = False
     harness.receive(harness.model.heartbeat())
     while harness.ask().op != "snapshot":
@@ -299,7 +290,7 @@ def test_every_failure_is_counted_and_reported_once() -> None:
 
 @pytest.mark.parametrize("options", [StreamOptions(heal=False), StreamOptions(query=False, snapshot=False)], ids=str)
 def test_without_recovery_the_position_follows_clean_heartbeats(options: StreamOptions) -> None:
-    harness = Harness(model=stored("trade.1"), options=options)
+    harness = Harness(model=daemon_with("trade.1"), options=options)
     for number in range(20):
         harness.receive(harness.model.event(f"news.{number}"), harness.model.heartbeat())
     assert harness.stream.ordering.confirmed == harness.model.last_offset
@@ -316,8 +307,7 @@ def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
     for topic in ("trade.1", "trade.2", "trade.3"):
         harness.model.event(topic)  # published, and lost when the daemon died
     harness.model.restart(opened=False)
-    harness.stream.set_disconnected()
-    harness.stream.set_connected(harness.now_s)
+    harness.reconnect()
     harness.go_live()
     assert harness.tracker.position(with_current=True) == Position("log-1", 1, {})
     harness.receive(harness.model.event("trade.1"))
@@ -332,7 +322,7 @@ def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
 
 
 def test_a_position_is_kept_until_a_journal_that_opens_late_can_be_asked() -> None:
-    model = stored(*["trade.1"] * 10)
+    model = daemon_with(*["trade.1"] * 10)
     model.restart(opened=False)
     harness = Harness("trade.*", model=model, resume=Position("log-1", 5, {"trade.1": 7}))
     harness.go_live()
@@ -345,7 +335,7 @@ def test_a_position_is_kept_until_a_journal_that_opens_late_can_be_asked() -> No
 
 
 def test_a_resume_does_not_wait_for_ever_for_a_journal_to_open() -> None:
-    model = stored(*["trade.1"] * 10)
+    model = daemon_with(*["trade.1"] * 10)
     model.restart(opened=False)
     harness = Harness("*", model=model, resume=Position("log-1", 5), options=StreamOptions(heal_timeout_s=10))
     for _ in range(30):
@@ -361,7 +351,7 @@ def test_a_resume_does_not_wait_for_ever_for_a_journal_to_open() -> None:
 
 
 def test_a_plain_reader_does_not_wait_for_a_journal_to_open_and_has_a_position_afterwards() -> None:
-    model = stored(*["trade.1"] * 3)
+    model = daemon_with(*["trade.1"] * 3)
     model.restart(opened=False)
     harness = Harness("trade.*", model=model)
     harness.go_live()
@@ -395,8 +385,7 @@ def play(harness: Harness, step: str, *, lost: bool) -> None:
     elif step == "open":
         harness.model.opened = True
     elif step == "reconnect":
-        harness.stream.set_disconnected()
-        harness.stream.set_connected(harness.now_s)
+        harness.reconnect()
     elif step == "answer":
         if harness.ask() is not None:
             harness.answer()
@@ -417,7 +406,9 @@ def play(harness: Harness, step: str, *, lost: bool) -> None:
 def test_also_after_giving_up_each_stored_event_of_a_position_comes_once_or_is_reported(
     script: list[tuple[str, bool]], page: int, confirmed: int
 ) -> None:
-    harness = Harness("trade.*", model=stored("trade.1", "trade.2", "trade.1"), resume=Position("log-1", confirmed))
+    harness = Harness(
+        "trade.*", model=daemon_with("trade.1", "trade.2", "trade.1"), resume=Position("log-1", confirmed)
+    )
     harness.model.page_limit = page
     harness.answering = False
     for step, lost in script:

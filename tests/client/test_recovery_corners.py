@@ -8,25 +8,20 @@ from mt4pump.client.event import Notice
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.recovery_steps import OTHER_LOG
-from tests.client.daemon_model import DaemonModel
+from tests.client.daemon_model import DaemonModel, daemon_with
 from tests.client.harness import Harness
-
-
-def reconnect(harness: Harness) -> None:
-    harness.stream.set_disconnected()
-    harness.stream.set_connected(harness.now_s)
 
 
 def test_what_was_lost_behind_a_held_event_comes_before_the_next_epoch_also_if_the_journal_opened_late() -> None:
     harness = Harness("trade.*").live()
     harness.model.restart(opened=False)
-    reconnect(harness)
+    harness.reconnect()
     harness.go_live()
     harness.model.opened = True
     harness.receive(harness.model.event("trade.1"))  # held: no heartbeat has named the journal
     harness.model.event("trade.1")  # lost with the connection
     harness.model.restart(opened=False)
-    reconnect(harness)
+    harness.reconnect()
     harness.receive(harness.model.heartbeat())
     harness.model.opened = True
     harness.answering = False
@@ -88,14 +83,6 @@ def test_a_position_is_not_compared_with_the_journal_of_a_run_whose_heartbeat_is
     assert len(harness.notices("not_whole")) == 1
 
 
-def stored(*topics: str) -> DaemonModel:
-    """Return a model in whose journal these came first."""
-    model = DaemonModel()
-    for topic in topics:
-        model.event(topic)
-    return model
-
-
 def full(model: DaemonModel | None = None) -> Harness:
     return Harness("trade.*", model=model, options=StreamOptions(hold_limit=2, heal_timeout_s=1e9))
 
@@ -120,7 +107,7 @@ def test_a_reader_with_a_full_buffer_learns_of_another_journal_from_the_reply() 
 def test_a_reader_with_a_full_buffer_learns_that_the_journal_was_opened_from_the_reply() -> None:
     harness = full().live()
     harness.model.restart(opened=False)
-    reconnect(harness)
+    harness.reconnect()
     harness.go_live()
     harness.model.opened = True
     harness.receive(harness.model.event("trade.1"), harness.model.event("trade.1"))
@@ -204,7 +191,7 @@ def test_an_offset_that_comes_again_before_the_log_is_named_is_of_the_journal_th
     harness.receive(*[model.event("trade.1") for _ in range(3)], model.heartbeat())
     model.restart(log="log-2")
     model.event("trade.2")  # lost, as the connection is new
-    reconnect(harness)
+    harness.reconnect()
     harness.receive(model.event("trade.2"))
     assert harness.offsets("trade.2") == []
     assert harness.notices("not_whole") == []
@@ -213,13 +200,6 @@ def test_an_offset_that_comes_again_before_the_log_is_named_is_of_the_journal_th
     texts = [item.text for item in harness.items if isinstance(item, Notice) and item.kind == "not_whole"]
     assert texts == [OTHER_LOG]
     assert harness.tracker.position(with_current=True) == Position("log-2", 2)
-
-
-def lost_end(model: DaemonModel, offset: int) -> None:
-    """Begin another run with an older copy of the journal."""
-    model.journal = [entry for entry in model.journal if entry[0] <= offset]
-    model.last_offset = offset
-    model.restart()
 
 
 @pytest.mark.parametrize("is_event_first", [False, True], ids=["heartbeat first", "event first"])
@@ -231,9 +211,9 @@ def test_what_a_journal_that_lost_its_end_still_has_comes_in_order(*, is_event_f
     model.event("trade.1")  # 3: lost on its way, still in the journal
     harness.receive(model.event("trade.2"), model.event("trade.1"), model.heartbeat())  # 4 is ahead, 5 waits
     assert harness.offsets() == [1, 2, 4]
-    lost_end(model, 3)
+    model.lose_end(3)
     again = model.event("trade.2")
-    reconnect(harness)
+    harness.reconnect()
     harness.receive(*[again] * is_event_first, model.heartbeat(journal={"unstored": 0, "stored": 1}))
     assert harness.tracker.position(with_current=True) == Position("log-1", 2, {"trade.2": 3}), (
         "up to the end of the copy"
@@ -254,10 +234,10 @@ def test_offsets_used_again_beyond_the_old_end_are_found_by_what_the_run_has_sto
     harness = Harness("trade.*").live()
     model = harness.model
     harness.receive(model.event("trade.1"), model.event("trade.1"), model.heartbeat())
-    lost_end(model, 1)
+    model.lose_end(1)
     for _ in range(3):
         model.event("trade.1")
-    reconnect(harness)
+    harness.reconnect()
     harness.receive(model.heartbeat(journal={"unstored": 0, "stored": 3}))
     harness.go_live()
     assert harness.offsets() == [1, 2, 2, 3, 4]
@@ -265,9 +245,7 @@ def test_offsets_used_again_beyond_the_old_end_are_found_by_what_the_run_has_sto
 
 
 def test_numbers_of_a_run_before_the_first_known_one_are_no_loss() -> None:
-    model = DaemonModel()
-    for topic in ("trade.1", "trade.2", "trade.1"):
-        model.event(topic)
+    model = daemon_with("trade.1", "trade.2", "trade.1")
     harness = Harness("trade.*", model=model, resume=Position("log-1", 3))
     harness.answering = False
     harness.receive(model.heartbeat())
@@ -338,7 +316,7 @@ def test_what_waits_when_a_run_with_a_smaller_epoch_begins_comes_before_it_and_d
 
 @pytest.mark.parametrize("position", [Position("log-1", 1), Position(None, 1)], ids=["log", "any log"])
 def test_a_run_with_a_smaller_epoch_that_begins_during_a_join_hides_no_loss_of_its_own(position: Position) -> None:
-    harness = Harness("trade.*", model=stored("trade.2"), resume=position)
+    harness = Harness("trade.*", model=daemon_with("trade.2"), resume=position)
     model = harness.model
     harness.answering = False
     harness.receive(model.heartbeat())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from mt4pump.client.events import Quote
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.recovery import RETRY_S
-from tests.client.daemon_model import DaemonModel
+from tests.client.daemon_model import DaemonModel, daemon_with
 from tests.client.harness import Harness
 
 
@@ -40,18 +39,14 @@ def test_events_wait_while_the_journal_is_asked_and_quotes_do_not() -> None:
     assert harness.events("trade") == [("trade.1", 1), ("trade.1", 2), ("trade.2", 1)]
 
 
-def test_a_lost_tail_is_found_by_a_heartbeat_after_another_subscriber_was_slow() -> None:
+@pytest.mark.parametrize("shown_by", ["another slow subscriber", "a lost heartbeat"])
+def test_a_loss_after_which_nothing_comes_is_found_by_the_next_heartbeat(shown_by: str) -> None:
     harness = Harness().live()
     harness.model.event("trade.1")
-    harness.model.dropped += 1
-    harness.receive(harness.model.heartbeat())
-    assert harness.events() == [("trade.1", 1)]
-
-
-def test_a_lost_tail_is_found_when_a_heartbeat_is_lost_with_it() -> None:
-    harness = Harness().live()
-    harness.model.event("trade.1")
-    harness.model.heartbeat()
+    if shown_by == "a lost heartbeat":
+        harness.model.heartbeat()
+    else:
+        harness.model.dropped += 1
     harness.receive(harness.model.heartbeat())
     assert harness.events() == [("trade.1", 1)]
 
@@ -65,21 +60,15 @@ def test_a_clean_heartbeat_confirms_without_asking() -> None:
     assert harness.tracker.position(with_current=True) == Position("log-1", 1, {})
 
 
-def test_lost_quotes_are_reported_with_their_number() -> None:
+@pytest.mark.parametrize(("received", "lost"), [([1, 4, 5], 2), ([2], 1)])
+def test_lost_quotes_are_reported_with_their_number_also_before_the_first(received: list[int], lost: int) -> None:
     harness = Harness().live()
-    quotes = [harness.model.event("quote.EURUSD") for _ in range(5)]
-    harness.receive(quotes[0], quotes[3], quotes[4])
-    assert harness.notices() == [("lost", "quote.EURUSD", 2)]
+    quotes = [harness.model.event("quote.EURUSD") for _ in range(max(received))]
+    harness.receive(*(quotes[number - 1] for number in received))
+    assert harness.notices() == [("lost", "quote.EURUSD", lost)]
 
 
-def test_quotes_lost_before_the_first_one_that_came_are_reported() -> None:
-    harness = Harness().live()
-    harness.model.event("quote.EURUSD")
-    harness.receive(harness.model.event("quote.EURUSD"))
-    assert harness.notices() == [("lost", "quote.EURUSD", 1)]
-
-
-def test_a_lost_tail_of_quotes_is_reported_and_the_cache_is_refreshed() -> None:
+def test_quotes_lost_after_the_last_one_that_came_are_reported_and_the_cache_is_refreshed() -> None:
     harness = Harness().live()
     harness.receive(harness.model.event("quote.EURUSD", bid=1.0))
     harness.model.event("quote.EURUSD", bid=2.0)
@@ -94,7 +83,7 @@ def test_a_lost_tail_of_quotes_is_reported_and_the_cache_is_refreshed() -> None:
 
 
 @pytest.mark.parametrize("code", ["timeout", "busy"])
-def test_a_look_for_lost_quotes_that_failed_is_taken_again_though_all_heartbeats_are_clean(code: str) -> None:
+def test_a_search_for_lost_quotes_that_failed_is_repeated_though_all_heartbeats_are_clean(code: str) -> None:
     harness = Harness().live()
     harness.receive(harness.model.event("quote.EURUSD"))
     harness.model.event("quote.EURUSD")
@@ -205,24 +194,19 @@ def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
     harness.answering = True
     harness.answer_all()
     harness.receive(harness.model.heartbeat())
-    quotes = [(item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote)]
-    assert quotes == [(2.0, True), (3.0, False)]
+    assert harness.quotes() == [(2.0, True), (3.0, False)]
     assert harness.offsets() == [2]
 
 
 def test_a_position_is_resumed_after_what_was_handed_over_before() -> None:
-    model = DaemonModel()
-    for login in (1, 2, 1, 2, 1):
-        model.event(f"trade.{login}")
+    model = daemon_with("trade.1", "trade.2", "trade.1", "trade.2", "trade.1")
     harness = Harness(model=model, resume=Position("log-1", 2, {"trade.2": 4}))
     harness.go_live()
     assert harness.offsets() == [3, 5]
 
 
 def test_a_position_of_another_journal_is_reported_and_everything_comes() -> None:
-    model = DaemonModel()
-    model.event("trade.1")
-    harness = Harness(model=model, resume=Position("gone", 77, {"trade.1": 80}))
+    harness = Harness(model=daemon_with("trade.1"), resume=Position("gone", 77, {"trade.1": 80}))
     harness.go_live()
     assert harness.offsets() == [1]
     assert harness.notices("not_whole") == [("not_whole", "", 0)]
@@ -255,34 +239,24 @@ def test_when_too_many_events_wait_no_more_are_to_be_read() -> None:
     assert [seq for _, seq in harness.events()] == [1, 2, 3, 4]
 
 
-def test_a_journal_that_lost_its_end_is_reported_and_the_offsets_used_again_come() -> None:
+@pytest.mark.parametrize(
+    ("stored", "is_heartbeat_first", "topics", "offsets"),
+    [
+        pytest.param(4, True, ["trade.1"], [3], id="a heartbeat shows it"),
+        pytest.param(4, False, ["trade.2"] * 5, [3, 4, 5, 6, 7], id="the first event shows it"),
+        pytest.param(3, False, ["trade.1"], [3], id="the event is on the very offset where the journal ended"),
+    ],
+)
+def test_a_journal_that_lost_its_end_is_reported_and_the_offsets_used_again_come(
+    *, stored: int, is_heartbeat_first: bool, topics: list[str], offsets: list[int]
+) -> None:
     harness = Harness().live()
-    harness.receive(*(harness.model.event("trade.1") for _ in range(4)), harness.model.heartbeat())
-    harness.model.restart()
-    harness.model.journal, harness.model.last_offset = harness.model.journal[:2], 2
-    harness.receive(harness.model.heartbeat())
-    harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
-    assert harness.offsets() == [1, 2, 3, 4, 3]
-    assert harness.notices("not_whole") == [("not_whole", "", 0)]
-
-
-def test_offsets_used_again_are_seen_by_the_first_event_too() -> None:
-    harness = Harness().live()
-    harness.receive(*(harness.model.event("trade.1") for _ in range(4)), harness.model.heartbeat())
-    harness.model.restart()
-    harness.model.journal, harness.model.last_offset = harness.model.journal[:2], 2
-    harness.receive(*(harness.model.event("trade.2") for _ in range(5)), harness.model.heartbeat())
-    assert harness.offsets() == [1, 2, 3, 4, 3, 4, 5, 6, 7]
-    assert harness.notices("not_whole") == [("not_whole", "", 0)]
-
-
-def test_an_event_on_the_very_offset_where_the_old_journal_ended_is_new() -> None:
-    harness = Harness().live()
-    harness.receive(*(harness.model.event("trade.1") for _ in range(3)), harness.model.heartbeat())
-    harness.model.restart()
-    harness.model.journal, harness.model.last_offset = harness.model.journal[:2], 2
-    harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
-    assert harness.offsets() == [1, 2, 3, 3]
+    harness.receive(*(harness.model.event("trade.1") for _ in range(stored)), harness.model.heartbeat())
+    harness.model.lose_end(2)
+    if is_heartbeat_first:
+        harness.receive(harness.model.heartbeat())
+    harness.receive(*map(harness.model.event, topics), harness.model.heartbeat())
+    assert harness.offsets() == [*range(1, stored + 1), *offsets]
     assert harness.notices("not_whole") == [("not_whole", "", 0)]
 
 
@@ -298,17 +272,12 @@ def test_a_heartbeat_from_before_the_join_is_no_journal_that_lost_its_end() -> N
     assert harness.notices("not_whole", "lost", "gap") == []
 
 
-def test_a_prefix_brings_no_other_topic() -> None:
-    harness = Harness("trade.100").live()
+@pytest.mark.parametrize("suffix", ["", "|"])
+def test_a_prefix_brings_no_other_topic_and_the_suffix_is_learnt_and_taken_off(suffix: str) -> None:
+    harness = Harness("trade.100", model=DaemonModel(suffix=suffix)).live()
     harness.receive(harness.model.event("trade.1001"), harness.model.event("trade.100"))
     assert harness.events() == [("trade.100", 1)]
-
-
-def test_the_suffix_is_learnt_and_taken_off() -> None:
-    harness = Harness("trade.100", model=DaemonModel(suffix="|")).live()
-    harness.receive(harness.model.event("trade.1001"), harness.model.event("trade.100"))
-    assert harness.events() == [("trade.100", 1)]
-    assert harness.stream.ordering.subscriptions.subscriptions() == {b"trade.100|"}
+    assert harness.stream.ordering.subscriptions.subscriptions() == {f"trade.100{suffix}".encode()}
 
 
 def test_added_topics_begin_with_their_last_values() -> None:
@@ -318,8 +287,7 @@ def test_added_topics_begin_with_their_last_values() -> None:
     harness.receive(harness.model.event("quote.EURUSD", bid=2.0))
     harness.receive(harness.model.heartbeat())
     harness.receive(harness.model.event("quote.EURUSD", bid=3.0))
-    quotes = [(item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote)]
-    assert quotes == [(2.0, True), (3.0, False)]
+    assert harness.quotes() == [(2.0, True), (3.0, False)]
     assert harness.stream.counts["lost"] == 0
 
 
@@ -331,10 +299,7 @@ def test_a_topic_met_before_it_was_wanted_begins_with_its_last_value() -> None:
     harness.stream.add_topics(["quote.EURUSDm"])
     harness.receive(harness.model.heartbeat())
     harness.receive(harness.model.event("quote.EURUSDm", bid=3.0))
-    assert [(item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote)] == [
-        (2.0, True),
-        (3.0, False),
-    ]
+    assert harness.quotes() == [(2.0, True), (3.0, False)]
     assert harness.stream.counts["lost"] == 0
 
 
@@ -364,7 +329,7 @@ def test_to_remove_one_of_two_topics_just_added_leaves_the_other_its_last_value(
     harness.stream.add_topics(["quote.EURUSD", "margin.1"])
     harness.stream.remove_topics(["margin.1"])
     harness.receive(harness.model.heartbeat())
-    assert [(item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote)] == [(1.0, True)]
+    assert harness.quotes() == [(1.0, True)]
 
 
 def test_the_last_quote_is_the_one_that_came_last() -> None:

@@ -111,8 +111,7 @@ def play(harness: Harness, step: str, *, lost: bool, unknown: Counter[str]) -> N
     elif step == "open":
         harness.model.opened = True
     elif step == "reconnect":
-        harness.stream.set_disconnected()
-        harness.stream.set_connected(harness.now_s)
+        harness.reconnect()
     elif step == "unstored":
         harness.model.stored = not harness.model.stored
     elif step == "answer":

@@ -81,7 +81,7 @@ def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, SubConnection]) -
 
 
 @pytest.mark.parametrize("is_slow", [False, True])
-def test_a_line_says_when_all_that_was_there_is_read(ends: tuple[Sender, SubConnection], is_slow: bool) -> None:  # noqa: FBT001
+def test_a_connection_shows_when_all_that_was_there_is_read(ends: tuple[Sender, SubConnection], is_slow: bool) -> None:  # noqa: FBT001
     sender, connection = ends
     if is_slow:
         connection.read_whole_messages()

@@ -86,7 +86,7 @@ def test_lost_trades_are_healed_and_lost_quotes_are_reported(daemon: FakeDaemon)
         assert lost == [("quote.EURUSD", 1)]
 
 
-def test_a_tail_lost_in_silence_is_found(daemon: FakeDaemon) -> None:
+def test_a_loss_after_which_nothing_comes_is_found(daemon: FakeDaemon) -> None:
     with subscriber(daemon) as sub:
         live(sub)
         daemon.lose("trade.1", "trade.2")
