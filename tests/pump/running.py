@@ -125,7 +125,7 @@ class RunningPump:
         return self.next("heartbeat", lambda message: where(message.body)).body
 
     def finish(self) -> None:
-        """Publish the pump to finish and wait for its thread."""
+        """Send FINISH to the pump and wait for its thread."""
         self.inbox.put_command(Command.FINISH, None)
         if self.pump.ident is not None:
             self.pump.join(LIMIT_S)

@@ -109,13 +109,6 @@ def test_a_doorbell_rung_after_it_was_taken_rings_again() -> None:
     assert made.coalesced == 0
 
 
-def test_doorbells_of_different_codes_do_not_swallow_each_other() -> None:
-    made = inbox()
-    for code in (BIDASK, TRADES, BIDASK, TRADES):
-        made.notify(code, 0, b"")
-    assert codes(made) == [BIDASK, TRADES]
-
-
 def test_a_doorbell_does_not_swallow_records_of_its_code_nor_they_it() -> None:
     made = inbox()
     for data in (b"", b"x", b"", b"y"):
@@ -123,32 +116,22 @@ def test_a_doorbell_does_not_swallow_records_of_its_code_nor_they_it() -> None:
     assert [record[2] for record in taken(made)] == [b"", b"x", b"y"]
 
 
-def test_a_code_beyond_the_doorbells_and_a_negative_one_are_taken_like_records() -> None:
+@pytest.mark.parametrize(
+    ("rung", "received"),
+    [
+        ((BIDASK, TRADES, BIDASK, TRADES), [BIDASK, TRADES]),
+        ((DOORBELLS, DOORBELLS, 10**6, -5), [DOORBELLS, DOORBELLS, 10**6, -5]),
+        ((START, STOP, STOP, STOP), [START, STOP]),
+        ((STOP, STOP, START, STOP), [STOP, START, STOP]),
+        ((START, START), [START, START]),
+    ],
+    ids=["one of each code", "no doorbells", "STOP is one", "but the STOP after a new START", "every START"],
+)
+def test_a_doorbell_waits_once_per_code(rung: tuple[int, ...], received: list[int]) -> None:
     made = inbox()
-    for code in (DOORBELLS, DOORBELLS, 10**6, -5):
+    for code in rung:
         made.notify(code, 0, b"")
-    assert codes(made) == [DOORBELLS, DOORBELLS, 10**6, -5]
-
-
-def test_stops_repeated_before_a_start_are_one() -> None:
-    made = inbox()
-    for code in (START, STOP, STOP, STOP):
-        made.notify(code, 0, b"")
-    assert codes(made) == [START, STOP]
-
-
-def test_a_stop_after_a_new_start_is_received_though_an_older_one_still_waits() -> None:
-    made = inbox()
-    for code in (STOP, STOP, START, STOP):
-        made.notify(code, 0, b"")
-    assert codes(made) == [STOP, START, STOP]
-
-
-def test_every_start_is_received() -> None:
-    made = inbox()
-    made.notify(START, 0, b"")
-    made.notify(START, 0, b"")
-    assert codes(made) == [START, START]
+    assert codes(made) == received
 
 
 def test_every_call_is_a_sign_of_a_live_session_also_a_refused_or_swallowed_one() -> None:
