@@ -148,6 +148,15 @@ class GatewayConnection(ServerConnection):
         if self._is_counted:
             self._limiter.left(self.counted)
             self._is_counted = False
+        self._cut_references()
+
+    def _cut_references(self) -> None:
+        """Have it freed at once: the garbage collector would find it, with the buffers of a flood, only much later."""
+        self.writer, self.counted.end = None, _do_nothing
+        del self.protocol.recv_frame
+        for error in (self.connection_exc, self.protocol.parser_exc):
+            if error is not None:
+                error.__traceback__ = None
 
     def data_received(self, data: bytes) -> None:
         """Handle received data, up to the limits of one read."""

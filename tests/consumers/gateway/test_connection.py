@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,8 +14,11 @@ from mt4pump_consumers.gateway import connection as connection_module
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
 from mt4pump_consumers.gateway.http import TrustedProxies
 from mt4pump_consumers.gateway.limits import ConnectionLimiter
+from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
+from mt4pump_consumers.gateway.subscriber_groups import SubscriberGroups
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from tests.bus import LIMIT_S
 from tests.consumers.gateway.test_abuse import frame
@@ -82,3 +89,39 @@ async def flood_and_wait() -> tuple[float, int]:
         writer.close()
     close = rest.index(b"\x88")
     return open_s, int.from_bytes(rest[close + 2 : close + 4], "big")
+
+
+@pytest.mark.parametrize(
+    "data", [frame(8, b"\x03\xe8"), frame(10) * 1_000, frame(1, b"\xff")], ids=["close", "flood", "no UTF-8"]
+)
+def test_a_connection_that_ended_is_freed_without_the_garbage_collector(data: bytes) -> None:
+    """Floods would fill the memory before it ran: over TLS each holds half a megabyte of buffers."""
+    gc.disable()
+    try:
+        assert asyncio.run(asyncio.wait_for(connect_and_send(data), LIMIT_S))() is None
+    finally:
+        gc.enable()
+
+
+async def connect_and_send(data: bytes) -> Callable[[], GatewayConnection | None]:
+    """Serve one client that sends ``data`` and reads to the end; return a weak reference to its connection."""
+    loop, settings, ended = asyncio.get_running_loop(), GatewaySettings(anonymous=True), asyncio.Event()
+    made: list[weakref.ref[GatewayConnection]] = []
+
+    async def welcome(connection: ServerConnection) -> None:
+        assert isinstance(connection, GatewayConnection)
+        made.append(weakref.ref(connection, lambda _gone: ended.set()))
+        connection.writer = ClientSession(connection, SubscriberGroups(lambda _group: None), settings).writer
+        with suppress(ConnectionClosed):
+            await connection.recv()
+
+    factory = connection_factory(ConnectionLimiter(settings, loop.time), TrustedProxies(()), settings)
+    async with serve(welcome, "127.0.0.1", 0, create_connection=factory, compression=None) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(data)
+        await reader.read()
+        writer.close()
+        await ended.wait()
+    return made[0]
