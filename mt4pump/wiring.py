@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -125,7 +126,7 @@ def simulator_source(settings: Settings) -> Source:
     faults, wire_counters = wire_faults_of(settings.wire_faults), WireFaultCounters()
 
     def counters() -> Mapping[str, int]:
-        return {**(wire_counters.counters() if settings.wire_faults else {}), **simulator.counters()}
+        return {**(asdict(wire_counters) if settings.wire_faults else {}), **simulator.counters()}
 
     socket_class: SocketClass = DirectSocket
     if faults.touch_messages:

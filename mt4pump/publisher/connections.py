@@ -64,12 +64,12 @@ class Connections:
     def __init__(
         self,
         fault_counters: FaultCounters,
-        gone: Callable[[int], object] = lambda _number: None,
-        limits: EndpointLimits | None = None,
+        limits: EndpointLimits,
+        gone: Callable[[int], object],
         endpoint: str = "events",
     ) -> None:
         self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = self.senders_closed = 0
-        self.limits = limits or EndpointLimits()
+        self.limits = limits
         self._endpoint, self._protect = endpoint, partial(protect, ignores_resets=endpoint == "query")
         self._fault_counters = fault_counters
         self._forget_connection = gone

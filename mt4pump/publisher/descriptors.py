@@ -37,8 +37,8 @@ FIRST_BYTES, PATIENCE_S = 5, 12.0
 """Of a ZMTP PONG (4, 5, 4, "PONG") they leave "NG": a frame whose length is the eight bytes behind "N"."""
 DRAIN_BYTES, DRAINS_PER_CHECK = 16384, 64
 """How much is read at once after that, and how often in one check."""
-SIOCOUTQNSD, SIOCINQ = 0x894B, 0x541B
-"""Linux: how many bytes of a socket were not sent yet, and how many not received by its owner."""
+UNSENT, UNREAD = 0x894B, 0x541B
+"""SIOCOUTQNSD and SIOCINQ of Linux: bytes of a socket that were not sent yet, and that its owner has not read."""
 INCOMPLETE_BYTES, INCOMPLETE_BYTES_PER_CLIENT, INCOMPLETE_BYTES_TOTAL = 256 * 1024, 1024 * 1024, 4 * 1024 * 1024
 """Bytes of messages without an end: of one connection, of one client, and in all.
 
@@ -131,7 +131,7 @@ class IncompleteMessage:
         self._received = received
         if received == self._known and self.messages == self._messages_seen and not self.size:
             return
-        read = received - unread_bytes(number)
+        read = received - queued_bytes(number, UNREAD)
         if self.messages != self._messages_seen:
             self._messages_seen, self._read_seen, self._seen_s = self.messages, read, now_s
             self._noted, self._noted_at, self._known, self.size = read, emptied, read, 0
@@ -151,8 +151,8 @@ class EndpointLimits:
     two after it limit messages whose end did not come, ``heartbeat_bytes_per_s`` is what each may send beside.
     """
 
-    total: int = 1_000
-    per_client: int = 250
+    total: int
+    per_client: int
     burst_bytes: int = BURST_BYTES
     by_address: bool = True
     incomplete_bytes: int = INCOMPLETE_BYTES
@@ -221,14 +221,14 @@ def bytes_received(number: int) -> int | None:
     return int(_uint64(found, BYTES_RECEIVED_AT)[0])
 
 
-def unsent_bytes(number: int) -> int:
-    """Return how many bytes the system has not sent yet over the descriptor ``number``; 0 where it does not report."""
-    return _queued(number, SIOCOUTQNSD)
-
-
-def unread_bytes(number: int) -> int:
-    """Return how many bytes the system keeps of the descriptor ``number`` that libzmq has not read; Linux only."""
-    return _queued(number, SIOCINQ)
+def queued_bytes(number: int, kind: int) -> int:
+    """Return how many bytes of a ``kind`` the system keeps of the descriptor ``number``; 0 where it does not report."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(number, kind, b"\0\0\0\0"))[0])
+    except OSError:
+        return 0
 
 
 def peer_of(number: int) -> str:
@@ -307,13 +307,3 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
             if not own.recv(DRAIN_BYTES):
                 return InputDrain(own) if is_filtered else None
     return None
-
-
-def _queued(number: int, request: int) -> int:
-    """Return how many bytes the system keeps of the descriptor ``number``; 0 where it does not report."""
-    if sys.platform != "linux":
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(number, request, b"\0\0\0\0"))[0])
-    except OSError:
-        return 0

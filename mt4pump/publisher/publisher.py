@@ -81,7 +81,7 @@ class Publisher:
             CURVE_BURST_BYTES if self._narrows else BURST_BYTES,
             by_address=not self._narrows,
         )
-        self.connections = Connections(self._fault_counters, self._forget_connection, limits)
+        self.connections = Connections(self._fault_counters, limits, self._forget_connection)
         self._settings = settings
         self._authenticator = authenticator
         self._filter = SubscriptionFilter()
@@ -101,7 +101,7 @@ class Publisher:
             bind(self._socket, endpoint)
             self.connections.read_events()
         except zmq.ZMQError as error:
-            self._close(0)
+            self.close(0)
             raise BindError(bind_failure(endpoint, error)) from error
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -164,9 +164,10 @@ class Publisher:
             self._large.settle()
             self._large.check_stalled(self.connections.numbers())
 
-    def close(self) -> None:
-        """Send queued messages for as long as the linger setting says, then close."""
-        self._close(None)
+    def close(self, linger_ms: int | None = None) -> None:
+        """Send queued messages for as long as ``linger_ms``, or the setting, says, then close."""
+        self.connections.detach()
+        self._socket.close(linger_ms)
 
     def _disconnect_revoked(self, allowed: Callable[[str], Permissions]) -> None:
         """Close the connections whose client may no longer receive all that they were allowed.
@@ -193,10 +194,6 @@ class Publisher:
         if self._authenticator is not None:
             self._authenticator.secure(self._socket, self.connections.generation)
         self.connections.attach(self._socket)
-
-    def _close(self, linger_ms: int | None) -> None:
-        self.connections.detach()
-        self._socket.close(linger_ms)
 
     def _send_large(self, topic: bytes, body: bytes) -> None:
         """Send a body whose bytes are counted while it is queued; see `mt4pump.publisher.slow_readers`."""

@@ -112,30 +112,25 @@ class IncompleteMessages:
     def fault(
         self, number: int, connection: Connection, now_s: float, limits: EndpointLimits
     ) -> tuple[str, str] | None:
-        """Return the counter and the text if a connection is to be closed for what came over it, else None."""
-        received = bytes_received(number)
-        if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
-            return "flood", "sends more than a subscriber may: its connection is closed"
-        if received is not None and self._is_too_large(number, connection, received, now_s, limits):
-            return "incomplete_message", connection.incomplete.text
-        return None
-
-    def _is_too_large(
-        self, number: int, connection: Connection, received: int, now_s: float, limits: EndpointLimits
-    ) -> bool:
-        """Note what libzmq keeps of one connection's message; return whether it exceeds that connection's limit.
+        """Return the counter and the text if a connection is to be closed for what came over it, else None.
 
         An XPUB socket keeps complete messages without a limit, too, until its owner takes them: up to ``burst_bytes``.
         """
+        received = bytes_received(number)
+        if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
+            return "flood", "sends more than a subscriber may: its connection is closed"
+        if received is None:
+            return None
         part = connection.incomplete
         is_late = now_s - self._emptied_s > LATE_S
         emptied = None if is_late or not limits.burst_bytes else self._emptied
         part.check(number, received, now_s, limits.heartbeat_bytes_per_s, emptied)
         if part.size > NOTED_BYTES:
             self._connections[number] = connection
-        elif self._connections:
+        else:
             self._connections.pop(number, None)
-        return part.size > limits.incomplete_bytes and not (is_late and limits.burst_bytes)
+        is_too_large = part.size > limits.incomplete_bytes and not (is_late and limits.burst_bytes)
+        return ("incomplete_message", part.text) if is_too_large else None
 
     def forget(self, number: int) -> None:
         """Forget a connection that is closed or ended."""
@@ -171,4 +166,4 @@ class RestrictedAddresses:
 
     def has(self, peer: str, now_s: float) -> bool:
         """Return whether the address of ``peer`` is restricted."""
-        return bool(self._until_s) and now_s < self._until_s.get(peer.rpartition(":")[0], 0.0)
+        return now_s < self._until_s.get(peer.rpartition(":")[0], 0.0)

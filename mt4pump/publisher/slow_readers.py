@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import zmq
 
-from mt4pump.publisher.descriptors import unsent_bytes
+from mt4pump.publisher.descriptors import UNSENT, queued_bytes
 
 LARGE_BYTES = 8_192
 WAITING_BYTES_LIMIT = 128 * 1024 * 1024
@@ -28,7 +28,7 @@ class SlowReaders:
 
     ``moments``: times that this began after a second without; ``last_ts``: the last time, ns since 1970, 0 for never.
     ``large_bytes`` are those of large bodies in queues, ``large_dropped`` large bodies that were not sent because
-    there were too many of these.
+    there were too many of these. The heartbeat's ``slow_readers``.
     """
 
     messages: int = 0
@@ -36,10 +36,6 @@ class SlowReaders:
     last_ts: int = 0
     large_bytes: int = 0
     large_dropped: int = 0
-
-    def counters(self) -> dict[str, int]:
-        """Return the heartbeat's ``slow_readers``."""
-        return asdict(self)
 
 
 class LargeBodies:
@@ -71,7 +67,8 @@ class LargeBodies:
     def check_stalled(self, numbers: Iterable[int]) -> None:
         """Check which of the connections have unsent bytes."""
         now_s, since_s = time.monotonic(), self._stalled_since_s
-        self._stalled_since_s = {number: since_s.get(number, now_s) for number in numbers if unsent_bytes(number)}
+        stalled = (number for number in numbers if queued_bytes(number, UNSENT))
+        self._stalled_since_s = {number: since_s.get(number, now_s) for number in stalled}
 
     def stalled(self) -> tuple[int, ...]:
         """Return the connections that had unsent bytes at every check for a while."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import psutil
 
@@ -134,7 +134,7 @@ class HeartbeatPublisher:
             "last_quote_ts": dispatcher.quotes.last_ts,
             "subscriptions": len(publisher.subscriptions),
             "subscription_bytes": publisher.subscriptions.total.size,
-            "slow_readers": dict(publisher.slow.counters()),
+            "slow_readers": asdict(publisher.slow),
             "connections": dict(publisher.connections.counters()),
             "query": dict(self.query_counters()),
             "server_utc_offset_s": self.server_clock.offset_s,

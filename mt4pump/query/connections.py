@@ -22,6 +22,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import ParsedRequest, RequestError
@@ -197,14 +198,13 @@ class ServedConnections:
         scheduler: RequestScheduler,
         fault_counters: FaultCounters,
         counts: dict[str, int],
-        now_s: Callable[[], float] = time.monotonic,
+        limits: EndpointLimits,
     ) -> None:
-        self.monitored = Connections(fault_counters, self._forget, endpoint="query")
+        self.monitored = Connections(fault_counters, limits, self._forget, endpoint="query")
         self._options = options
         self._scheduler = scheduler
         self._fault_counters = fault_counters
         self._counts = counts
-        self._now_s = now_s
         self._by_name: dict[bytes, PeerConnection] = {}
         self._silent_since_s: dict[int, float] = {}
         self._unread: list[PeerConnection] = []
@@ -225,7 +225,7 @@ class ServedConnections:
             found = self._by_name[name] = PeerConnection(name, number, user, client)
         else:
             self.monitored.note_message(number)
-        found.used_s = self._now_s()
+        found.used_s = time.monotonic()
         return found
 
     def remove(self, connection: PeerConnection) -> None:
@@ -246,7 +246,7 @@ class ServedConnections:
 
     def refresh(self) -> None:
         """Count what is unread, and close the worst where a client, or all together, have too much of it."""
-        now_s, options = self._now_s(), self._options
+        now_s, options = time.monotonic(), self._options
         self._unread = [each for each in self._by_name.values() if each.holds_unread(now_s) or each.blocked is not None]
         by_client = self._unread_by_client = Counter[str]()
         for each in self._unread:
@@ -261,7 +261,7 @@ class ServedConnections:
     def has_room(self, connection: PeerConnection) -> bool:
         """Return whether another page to ``connection`` is within all bounds, as of the last `refresh`."""
         return (
-            not connection.holds_unread(self._now_s())
+            not connection.holds_unread(time.monotonic())
             and self._unread_by_client[connection.client] < self._options.unread_bytes_per_client
             and self._unread_by_client.total() < self._options.unread_bytes
         )
@@ -269,12 +269,12 @@ class ServedConnections:
     def has_room_for_short(self, connection: PeerConnection) -> bool:
         """Return whether another short reply to ``connection`` is within its bound."""
         if connection.unread_bytes >= self._options.unread_bytes_short:
-            connection.holds_unread(self._now_s())
+            connection.holds_unread(time.monotonic())
         return connection.unread_bytes < self._options.unread_bytes_short
 
     def maintain(self) -> None:
         """Read the monitor's events and close the connections beyond a bound; cheap when called often."""
-        now_s = self._now_s()
+        now_s = time.monotonic()
         if now_s < self._check_at_s:
             return
         self._check_at_s = now_s + CHECK_INTERVAL_S
@@ -308,7 +308,7 @@ class ServedConnections:
 
     def _close_oldest_unread(self, connections: list[PeerConnection]) -> None:
         oldest = min(connections, key=lambda each: each.unread_since_s)
-        if self._now_s() - oldest.unread_since_s >= UNREAD_MIN_S:
+        if time.monotonic() - oldest.unread_since_s >= UNREAD_MIN_S:
             self._close_unread(oldest)
 
     def _close_unread(self, connection: PeerConnection) -> None:

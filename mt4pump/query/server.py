@@ -78,14 +78,14 @@ class QueryServer(Thread):
         self._handler = RequestHandler(options, sources, self._maintain_and_check_stop)
         self.counts, fault_counters = self._handler.counts, self._handler.fault_counters
         self._scheduler = RequestScheduler(options)
-        self._connections = ServedConnections(options, self._scheduler, fault_counters, self.counts)
-        self.connections = self._connections.monitored
-        self.connections.limits = EndpointLimits(
+        limits = EndpointLimits(
             settings.max_connections,
             settings.max_connections_per_client,
             burst_bytes=0,
             by_address=settings.curve_secret_key is None,
         )
+        self._connections = ServedConnections(options, self._scheduler, fault_counters, self.counts, limits)
+        self.connections = self._connections.monitored
         self._socket = context.socket(zmq.ROUTER)
         self._socket.copy_threshold = 0  # else a short last frame could not be tracked
         try:

@@ -15,8 +15,10 @@ from mt4pump.publisher.descriptors import (
     CURVE_BURST_BYTES,
     CURVE_HEARTBEAT_BYTES_PER_S,
     HEARTBEAT_BYTES_PER_S,
+    INCOMPLETE_BYTES,
+    INCOMPLETE_BYTES_PER_CLIENT,
+    INCOMPLETE_BYTES_TOTAL,
     RESTRICTED_BURST_BYTES,
-    EndpointLimits,
 )
 from mt4pump.publisher.publisher import PREFIX_BYTES_MAX
 from mt4pump.publisher.slow_readers import LARGE_BYTES, WAITING_BYTES_LIMIT
@@ -62,7 +64,7 @@ def test_it_names_its_version_and_every_change() -> None:
 
 def test_its_limits_are_those_of_the_code() -> None:
     query, subscriptions = QueryOptions(), SubscriptionLimits()
-    settings, limits = wire_settings(), EndpointLimits()
+    settings = wire_settings()
     kib, mib = 1024, 1024 * 1024
     client_mib, total_mib = subscriptions.bytes_per_client // mib, subscriptions.bytes_total // mib
     expected = [
@@ -93,9 +95,9 @@ def test_its_limits_are_those_of_the_code() -> None:
         f"at most {BURST_BYTES // kib} KiB at once ({CURVE_BURST_BYTES // kib:,} KiB with keys)",
         f"with keys), and {BYTES_PER_S // kib} KiB per second",
         f"exceeded a limit it sends at most {RESTRICTED_BURST_BYTES // kib} KiB at once",
-        f"a message without an end has at most {limits.incomplete_bytes // kib} KiB of one connection",
-        f"a client have at most {limits.incomplete_bytes_per_client // mib} MiB of such messages",
-        f"of such messages there, all clients {limits.incomplete_bytes_total // mib} MiB",
+        f"a message without an end has at most {INCOMPLETE_BYTES // kib} KiB of one connection",
+        f"a client have at most {INCOMPLETE_BYTES_PER_CLIENT // mib} MiB of such messages",
+        f"of such messages there, all clients {INCOMPLETE_BYTES_TOTAL // mib} MiB",
         f"heartbeats of {HEARTBEAT_BYTES_PER_S} bytes per second ({CURVE_HEARTBEAT_BYTES_PER_S} with keys)",
         f"Bodies above {LARGE_BYTES // kib} KiB that wait for subscribers",
         f"subscribers have at most {WAITING_BYTES_LIMIT // mib} MiB together",

@@ -16,9 +16,11 @@ import zmq
 from mt4pump.libzmq_sockets import duplicate
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import fault_text, peer_of
+from mt4pump.publisher.descriptors import EndpointLimits, fault_text, peer_of
 from mt4pump.publisher.publisher import Publisher, log
 from tests.bus import LIMIT_MS, context, subscriber, sync, until, wire_settings
+
+LIMITS = EndpointLimits(1_000, 250)
 
 
 @pytest.fixture
@@ -90,14 +92,14 @@ def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:
 
 
 def test_reading_without_a_socket_does_nothing() -> None:
-    made = Connections(FaultCounters(log))
+    made = Connections(FaultCounters(log), LIMITS, lambda _number: None)
     assert made.read_events()
     made.detach()
 
 
 def test_a_number_that_is_reused_is_distinguished_from_the_one_before() -> None:
     gone: list[int] = []
-    made = Connections(FaultCounters(log), gone.append)
+    made = Connections(FaultCounters(log), LIMITS, gone.append)
 
     def happens(event: int, number: int) -> None:
         made._events_read += 1  # noqa: SLF001

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mt4pump.publisher.descriptors import INCOMPLETE_BYTES, NOTED_BYTES, Connection, EndpointLimits
 from mt4pump.publisher.received import CONNECTIONS_PER_CHECK, IncompleteMessages, Traffic
 from tests.bus import until
-from tests.publisher.test_limits import served
+from tests.publisher.test_limits import Served, served
 
 EMPTY_FRAME = b"\x01\x00"
 """A frame without content that is not the last of its message."""
+SMALL_BYTES = 64 * 1024
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux reports how much came")
+
+
+def limit(made: Served, **limits: Any) -> None:
+    """Have other limits of messages without an end."""
+    made.publisher.connections.limits = replace(made.publisher.connections.limits, **limits)
 
 
 @linux
 @pytest.mark.parametrize("count", [1, 8], ids=["one connection", "many of one client"])
 def test_who_sends_messages_without_an_end_loses_the_connection(count: int) -> None:
     with served() as made, ExitStack() as open_links:
-        made.publisher.connections.limits = EndpointLimits(incomplete_bytes_per_client=INCOMPLETE_BYTES)
+        limit(made, incomplete_bytes_per_client=INCOMPLETE_BYTES)
         links = [open_links.enter_context(made.raw()) for _ in range(count)]
         block = EMPTY_FRAME * (INCOMPLETE_BYTES // count)  # where there are many, each stays below its own limit
         rest = dict.fromkeys(links, block)
@@ -46,7 +54,7 @@ def test_who_sends_messages_without_an_end_loses_the_connection(count: int) -> N
 @linux
 def test_complete_messages_do_not_count_as_one_without_an_end() -> None:
     with served() as made, made.raw() as eager:
-        made.publisher.connections.limits = EndpointLimits(incomplete_bytes=64 * 1024)
+        limit(made, incomplete_bytes=SMALL_BYTES)
         eager.sendall(b"".join(b"\x00\x15\x01quote.%014d" % number for number in range(10_000)))
         last = b"quote.%014d" % 9_999
         until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(last), "all are subscribed")
@@ -57,8 +65,8 @@ def test_complete_messages_do_not_count_as_one_without_an_end() -> None:
 @linux
 def test_subscriptions_that_wait_for_a_busy_pump_are_no_message_without_an_end() -> None:
     with served() as made, made.raw() as eager:
-        limits = made.publisher.connections.limits = EndpointLimits(incomplete_bytes=64 * 1024)
-        count = 2 * limits.incomplete_bytes // 24
+        limit(made, incomplete_bytes=SMALL_BYTES)
+        count = 2 * SMALL_BYTES // 24
         eager.setblocking(False)  # noqa: FBT003 - the standard library's
         rest = b"".join(b"\x00\x15\x01quote.%014d" % number for number in range(count))
 
@@ -86,7 +94,7 @@ def test_every_connection_is_checked_in_turn_without_epoll() -> None:
 
 
 def connection(client: str, size: int) -> Connection:
-    made = Connection(f"{client}:1", 0.0, 0, EndpointLimits())
+    made = Connection(f"{client}:1", 0.0, 0, EndpointLimits(1_000, 250))
     made.incomplete.size = size
     made.client = client
     return made
@@ -104,7 +112,9 @@ def connection(client: str, size: int) -> Connection:
     ids=["within all limits", "one client", "clients that are not known yet", "all together", "the unknown together"],
 )
 def test_the_largest_of_the_client_that_sent_most_is_closed(sizes: dict[str, list[int]], closed: str | None) -> None:
-    limits = EndpointLimits(incomplete_bytes=10**6, incomplete_bytes_per_client=100_000, incomplete_bytes_total=290_000)
+    limits = EndpointLimits(
+        *(1_000, 250), incomplete_bytes=10**6, incomplete_bytes_per_client=100_000, incomplete_bytes_total=290_000
+    )
     messages, every = IncompleteMessages(), [(client, size * 1_000) for client in sizes for size in sizes[client]]
     for number, (client, size) in enumerate(every):
         assert size > NOTED_BYTES

@@ -272,7 +272,7 @@ def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyP
 
 
 def test_descriptors_bound_the_connections_below_what_is_set() -> None:
-    both = [Connections(FaultCounters(log), limits=EndpointLimits(1_000, 250)) for _ in range(2)]
+    both = [Connections(FaultCounters(log), EndpointLimits(1_000, 250), lambda _number: None) for _ in range(2)]
     limit_connections(both, None)
     assert [each.limits.total for each in both] == [1_000, 1_000]
     limit_connections(both, 10)

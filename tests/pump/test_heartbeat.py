@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgpack
 import pytest
 
 from mt4pump import __version__
+from mt4pump.publisher.slow_readers import SlowReaders
 from mt4pump.pump.heartbeat import AGREEMENTS, LARGEST_OFFSET_S, HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import SessionStatus
@@ -43,7 +45,7 @@ def heartbeat(inbox: Inbox, *, server_utc_offset_s: int | None = 10800) -> Heart
     publisher = SimpleNamespace(
         subscriptions=Subscriptions(),
         sent=99,
-        slow=counters(messages=2),
+        slow=SlowReaders(messages=2),
         connections=counters(now=3),
     )
     dispatcher: Any = SimpleNamespace(
@@ -108,7 +110,7 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
         "last_quote_ts": 123,
         "subscriptions": 4,
         "subscription_bytes": 44,
-        "slow_readers": {"messages": 2},
+        "slow_readers": asdict(SlowReaders(messages=2)),
         "connections": {"now": 3},
         "query": {"requests": 4},
         "server_utc_offset_s": 10800,

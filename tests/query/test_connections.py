@@ -10,7 +10,6 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.query.limits import QueryOptions
 from tests.bus import LIMIT_S, until
 from tests.query.endpoint import Endpoint, FakeReader, Setup, ask, serving, stored
@@ -44,7 +43,6 @@ def test_a_message_that_never_ends_costs_its_sender_the_connection(
     frames: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving() as at, at.peer() as witness:
-        at.server.connections.limits = EndpointLimits(burst_bytes=0)
         assert ask(witness, op="describe").head["ok"]
         with link_to(at) as link:
             link.sendall(GREETING + READY)
