@@ -55,8 +55,7 @@ class Receiver:
     """
 
     def __init__(self, endpoint: str, topic: bytes, expected: int) -> None:
-        here, there = multiprocessing.Pipe()
-        self._pipe = here
+        self._pipe, there = multiprocessing.Pipe()
         spawn = multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=_receive, args=(there, endpoint, topic, expected), daemon=True)
         resource_tracker.ensure_running()  # its start, with the process, would unblock the signal
@@ -109,7 +108,7 @@ def _measure(socket: zmq.Socket[bytes], expected: int) -> Received:
     now_ns, first_ns, last_ns = time.time_ns, 0, 0
     latencies: list[int] = []
     socket.setsockopt(zmq.RCVTIMEO, int(SILENCE_S * 1000))
-    try:
+    with suppress(zmq.Again):
         while len(latencies) < expected:
             topic, body = receive(), receive()
             if topic == PROBE:
@@ -117,8 +116,6 @@ def _measure(socket: zmq.Socket[bytes], expected: int) -> Received:
             last_ns = now_ns()
             first_ns = first_ns or last_ns
             latencies.append(last_ns - int.from_bytes(body[-8:], "big"))
-    except zmq.Again:
-        pass
     count, seconds = len(latencies), (last_ns - first_ns) / 1e9
     permille = statistics.quantiles(latencies, n=1000, method="inclusive") if count > 1 else [0] * 999
     return Received(count, seconds, permille[499] / 1e3, permille[989] / 1e3, permille[998] / 1e3)
@@ -167,7 +164,7 @@ class BareLoop:
         """Send ``count`` messages at ``rate`` per second (inf: without waiting); return the seconds it took."""
         send, topic, more = self._socket.send, self._topic, zmq.SNDMORE
         body, began_s = self._body, time.perf_counter()
-        if rate == float("inf"):
+        if math.isinf(rate):
             for _ in range(count):
                 send(topic, more)
                 send(body)

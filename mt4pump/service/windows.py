@@ -24,7 +24,8 @@ RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED
 PENDING = "_PENDING"
 """End of the names of transitional states."""
 TRIES, PAUSE_S = 3, 0.5
-"""For a command that does no harm when it runs twice, and for a program that the system did not start."""
+"""For what does no harm when it is tried twice: a busy system sometimes refuses to start a program, and the service
+manager to set a parameter ("Internal error", seen under Wine)."""
 COMMAND_LIMIT_S = 120.0
 """Longer than NSSM waits for any service."""
 SPECIAL_CHARACTERS = frozenset("&|<>^%")
@@ -44,12 +45,7 @@ Call = Callable[[Sequence[str]], CommandResult]
 
 
 def run(command: Sequence[str]) -> CommandResult:
-    """Run a command.
-
-    It gets `TRIES` tries to start, because a command that was not started changed nothing: a busy system sometimes
-    refuses to start one ("Internal error", seen under Wine). Raises ServiceError when it cannot be started, or does
-    not end within `COMMAND_LIMIT_S`.
-    """
+    """Run a command, with `TRIES` tries to start it: a `Call`. It has to end within `COMMAND_LIMIT_S`."""
     for attempt in range(1, TRIES + 1):
         try:
             return _run_once(command)
@@ -142,11 +138,7 @@ class Nssm:
         must(self._call, [self._program, *words])
 
     def set(self, service: str, *words: str) -> None:
-        """Set a parameter.
-
-        It gets `TRIES` tries, because setting it twice does no harm: the service manager, busy with the call before,
-        sometimes refuses one ("Internal error", seen under Wine).
-        """
+        """Set a parameter, with `TRIES` tries."""
         for _ in range(TRIES - 1):
             if not self.run("set", service, *words).code:
                 return
