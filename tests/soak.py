@@ -9,7 +9,6 @@ missed. Exits with 1 when it missed one or a program grows faster than ``--limit
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import socket
 import statistics
@@ -149,7 +148,7 @@ def soak(args: argparse.Namespace, folder: Path, show: Callable[[str], None]) ->
     paths = (str(ROOT), str(ROOT / "consumers"))
     with ExitStack() as stack:
         nats = stack.enter_context(nats_server(folder))
-        group = ProcessGroup(folder, environment(os.environ, paths, os.pathsep), lambda _name, _line: None)
+        group = ProcessGroup(folder, environment(paths), lambda _name, _line: None)
         stack.callback(group.end)
         quiet = daemon(ports, str(folder / "data"), args.rate)._replace(module="tests.quiet_traders")
         group.start((quiet,), Event())

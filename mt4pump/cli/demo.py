@@ -114,10 +114,10 @@ def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
     )
 
 
-def environment(environ: Mapping[str, str], paths: Iterable[str], separator: str) -> dict[str, str]:
+def environment(paths: Iterable[str]) -> dict[str, str]:
     """Return the environment of every program: without our settings; ``paths`` are where its modules are found."""
-    kept = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
-    return {**kept, "PYTHONPATH": separator.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
 def missing(requirements: Iterable[str], is_installed: Callable[[str], bool]) -> list[str]:
@@ -302,7 +302,7 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
         if args.verbose:
             errors.print(f"[dim]{name:>7}[/] {escape(line)}")
 
-    group = ProcessGroup(folder, environment(os.environ, _paths(), os.pathsep), on_line)
+    group = ProcessGroup(folder, environment(_paths()), on_line)
     try:
         with nullcontext() if args.verbose else console.status("starting a simulated market …"):
             group.start((daemon(ports, str(folder), args.rate),), asked)

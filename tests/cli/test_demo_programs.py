@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from mt4pump.cli.demo import Ports, consumers, daemon, environment, missing
 
 REQUIREMENTS = [
@@ -20,11 +24,12 @@ def test_nothing_is_missing_when_all_of_the_extra_is_there() -> None:
     assert missing(REQUIREMENTS, lambda name: name in {"websockets", "PyJWT"}) == []
 
 
-def test_the_programs_get_none_of_our_settings_and_find_the_modules_once() -> None:
-    made = environment({"MT4PUMP_SOURCE": "dll", "mt4pump_password": "x", "HOME": "/h"}, ["/a", "/b", "/a"], ":")
-    assert "MT4PUMP_SOURCE" not in made
-    assert "mt4pump_password" not in made
-    assert (made["HOME"], made["PYTHONPATH"]) == ("/h", "/a:/b")
+def test_the_programs_get_none_of_our_settings_and_find_the_modules_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MT4PUMP_SOURCE", "dll"), ("mt4pump_password", "x"), ("KEPT", "y")):
+        monkeypatch.setenv(name, value)
+    made = environment(["/a", "/b", "/a"])
+    assert not [name for name in made if name.upper().startswith("MT4PUMP_")]
+    assert (made["KEPT"], made["PYTHONPATH"]) == ("y", os.pathsep.join(["/a", "/b"]))
 
 
 def test_every_program_is_on_loopback_and_on_the_requested_ports() -> None:
