@@ -123,11 +123,7 @@ OBSERVED_MEANINGS = {
 }
 """What these numbers were seen to mean; added to the API's own description."""
 
-LOGIN_ANSWERS = {
-    *LOGIN_REFUSALS,
-    *CONNECTION_LOSSES,
-    *(code for code in ReturnCode if code < ReturnCode.RET_TRADE_TIMEOUT),
-}
+LOGIN_ANSWERS = {NETWORK_PROBLEM, *(code for code in ReturnCode if code < ReturnCode.RET_TRADE_TIMEOUT)}
 """What a trade server, or the API itself, may answer to a login; later codes are about trades."""
 NOT_A_SERVER = "this does not look like an MT4 server: the API takes the first byte of a foreign answer for a code"
 

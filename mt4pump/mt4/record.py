@@ -70,7 +70,7 @@ class Record:
         if -(-end // self.align) * self.align != size:
             raise LayoutError(f"{name}: rows end at {end}, the record is {size} bytes")
         self.by_name = {field.name: field for field in self.fields}
-        self.struct = struct.Struct(format_of(self, {field.name for field in self.fields}))
+        self.struct = struct.Struct(format_of(self, self.by_name))
         Record.known[name] = self
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class Record:
         return self.struct.pack(*flat)
 
 
-def format_of(record: Record, names: set[str] | frozenset[str], *, arrays_as_bytes: bool = False) -> str:
+def format_of(record: Record, names: Collection[str], *, arrays_as_bytes: bool = False) -> str:
     """Return the ``struct`` format that reads just ``names`` and steps over every other byte."""
     parts, position = ["<"], 0
     for field in record.fields:
@@ -142,9 +142,7 @@ def _measure(kind: str) -> tuple[str, int, int, int, Record | None]:
 def _flatten(field: Field, value: Any, encoding: str) -> list[Any]:
     """Return ``value`` as the arguments that the field's format takes."""
     if field.record:
-        rows = value or ()
-        if not field.count:
-            rows = (value,) if value else ()
+        rows = [value] if value and not field.count else value or ()
         return [b"".join(row if isinstance(row, bytes) else field.record.pack(row, encoding) for row in rows)]
     if field.kind in "sur":
         if isinstance(value, str):

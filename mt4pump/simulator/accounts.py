@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 
 from mt4pump.mt4.codes import PumpCode, Transaction
@@ -47,10 +46,6 @@ PLACES = (
     ("Brazil", "São Paulo", "01000-000"), ("Denmark", "Århus", "8000"), ("Cyprus", "Limassol", "3010"),
 )  # fmt: skip
 
-OFFSETS = {name: field.offset for name, field in USER_RECORD.by_name.items()}
-GROUP_BYTES = USER_RECORD.by_name["group"].size
-put_int, _put_float = struct.Struct("<i").pack_into, struct.Struct("<d").pack_into
-
 
 def con_group(group: SimulatedGroup, encoding: str) -> bytes:
     """Return the group's ConGroup record; its secrets begin with `LEAK_PREFIX`."""
@@ -76,95 +71,73 @@ def con_group(group: SimulatedGroup, encoding: str) -> bytes:
     )  # fmt: skip
 
 
-class GroupTable:
-    """The groups by name, and their records."""
-
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self.by_name = {group.group: group for group in GROUPS}
-        self._records = {group.group: con_group(group, encoding) for group in GROUPS}
-
-    def change(self, name: str, *, interestrate: float) -> bytes:
-        """Set another interest rate for a group and return its new record."""
-        self.by_name[name] = replace(self.by_name[name], interestrate=interestrate)
-        self._records[name] = con_group(self.by_name[name], self._encoding)
-        return self._records[name]
-
-    def table(self) -> bytes:
-        """Return the ConGroup array."""
-        return b"".join(self._records.values())
-
-
 class AccountTable:
-    """All accounts; every change of a record is sent as UPDATE_USERS.
+    """All accounts and their groups; every change of an account is sent as UPDATE_USERS.
 
     Of more than `LIVE_LEVELS_LIMIT` accounts, the margin levels are those of when each was last checked or last traded:
     all at current prices would take seconds, in which nothing else could happen.
     """
 
-    def __init__(self, context: Context, groups: GroupTable) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
         self._random = context.random
-        self._groups = groups
         self._next_login = FIRST_LOGIN
-        self._records = RecordArray(USER_RECORD.size)
-        self._levels = RecordArray(MARGIN_LEVEL.size)
+        self._levels = RecordArray(MARGIN_LEVEL)
         self._stores_levels = False
-        self.by_login: dict[int, SimulatedAccount] = {}
+        self.records = RecordArray(USER_RECORD)
         self.all: list[SimulatedAccount] = []
+        self.groups = {group.group: group for group in GROUPS}
 
     def open(self) -> SimulatedAccount:
         """Open an account; no event is sent."""
         random, login = self._random, self._next_login
         self._next_login += 1
-        group = random.choice(tuple(self._groups.by_name.values()))
+        group = random.choice(tuple(self.groups.values()))
         is_gambler = random.random() < GAMBLER_SHARE
         leverage = GAMBLER_LEVERAGE if is_gambler else random.choice(LEVERAGES)
         deposit = random.choice(DEPOSITS)
         account = SimulatedAccount(login, group, leverage, deposit, deposit, is_gambler)
-        self._records[login] = self._record(account)
-        self.by_login[login] = account
+        self.records[login] = self._record(account)
         self.all.append(account)
         return account
 
     def register(self) -> None:
         """Open one more account."""
         account = self.open()
-        self._context.emit(PumpCode.UPDATE_USERS, Transaction.ADD, self._records[account.login])
+        self._context.emit(PumpCode.UPDATE_USERS, Transaction.ADD, self.records[account.login])
 
     def remove(self, account: SimulatedAccount) -> None:
         """Delete an account that has no orders."""
-        del self.by_login[account.login]
         self.all.remove(account)
-        record = self._records[account.login]
-        self._records.discard(account.login)
+        record = self.records[account.login]
+        self.records.discard(account.login)
         self._levels.discard(account.login)
         self._context.emit(PumpCode.UPDATE_USERS, Transaction.DELETE, record)
 
     def move(self, account: SimulatedAccount, group: SimulatedGroup) -> None:
         """Move an account to another group of the same currency."""
         account.group = group
-        offset = self._records.offset(account.login) + OFFSETS["group"]
-        self._records.data[offset : offset + GROUP_BYTES] = group.group.encode("ascii").ljust(GROUP_BYTES, b"\0")
-        self._send_change(Transaction.CHANGE_GRP, account)
+        self._change(account, Transaction.CHANGE_GRP, group=group.group.encode("ascii"))
 
     def pay(self, account: SimulatedAccount, *, balance: float = 0.0, credit: float = 0.0) -> None:
         """Add to an account's balance or credit."""
         account.balance = round(account.balance + balance, 2)
         account.credit = round(account.credit + credit, 2)
-        offset = self._records.offset(account.login)
-        _put_float(self._records.data, offset + OFFSETS["balance"], account.balance)
-        _put_float(self._records.data, offset + OFFSETS["credit"], account.credit)
-        self._send_change(Transaction.UPDATE, account)
+        self._change(account, Transaction.UPDATE, balance=account.balance, credit=account.credit)
 
-    def users(self) -> bytes:
-        """Return the UserRecord array."""
-        return bytes(self._records)
+    def change_group(self, name: str, *, interestrate: float) -> None:
+        """Set another interest rate for a group."""
+        group = self.groups[name] = replace(self.groups[name], interestrate=interestrate)
+        self._context.emit(PumpCode.UPDATE_GROUPS, Transaction.UPDATE, con_group(group, self._context.encoding))
+
+    def group_table(self) -> bytes:
+        """Return the ConGroup array."""
+        return b"".join(con_group(group, self._context.encoding) for group in self.groups.values())
 
     def margins(self) -> bytes:
         """Return the MarginLevel array: accounts with open positions only, as in the API."""
         if self._stores_levels:
-            return bytes(self._levels)
+            return self._levels.table()
         return b"".join(account.margin_level() for account in self.all if account.positions)
 
     def store_levels(self) -> None:
@@ -182,12 +155,11 @@ class AccountTable:
         else:
             self._levels.discard(account.login)
 
-    def _send_change(self, action: int, account: SimulatedAccount) -> None:
-        now, offset = self._context.server_time_s, self._records.offset(account.login)
-        put_int(self._records.data, offset + OFFSETS["lastdate"], now)
-        put_int(self._records.data, offset + OFFSETS["timestamp"], now)
+    def _change(self, account: SimulatedAccount, action: int, **values: float | bytes) -> None:
+        now = self._context.server_time_s
+        self.records.update(account.login, lastdate=now, timestamp=now, **values)
         self.update_level(account)
-        self._context.emit(PumpCode.UPDATE_USERS, action, self._records[account.login])
+        self._context.emit(PumpCode.UPDATE_USERS, action, self.records[account.login])
 
     def _record(self, account: SimulatedAccount) -> bytes:
         random, login, now = self._random, account.login, self._context.server_time_s

@@ -17,7 +17,7 @@ from mt4pump.mt4.layout import (
     REQUEST_INFO,
     TRADE_TRANS_INFO,
 )
-from mt4pump.simulator.accounts import AccountTable, GroupTable
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context, RecordArray
 from mt4pump.simulator.market import Market
 from mt4pump.simulator.orders import SimulatedAccount
@@ -61,13 +61,12 @@ SENDER, RECIPIENT = 1, 42
 class BackOffice:
     """Online list, requests, plugins, and the changes that administrators make."""
 
-    def __init__(self, context: Context, market: Market, groups: GroupTable, accounts: AccountTable) -> None:
+    def __init__(self, context: Context, market: Market, accounts: AccountTable) -> None:
         self._context = context
         self._random = context.random
         self._market = market
-        self._groups = groups
         self._accounts = accounts
-        self._online = RecordArray(ONLINE_RECORD.size)
+        self.online = RecordArray(ONLINE_RECORD)
         self._login_counts = count(1)
         self._requests: dict[int, dict[str, object]] = {}
         self._request_numbers = count(1)
@@ -77,10 +76,6 @@ class BackOffice:
         for account in accounts.all:
             if self._random.random() < FIRST_ONLINE_SHARE:
                 self._log_in(account)
-
-    def online(self) -> bytes:
-        """Return the OnlineRecord array."""
-        return bytes(self._online)
 
     def requests(self) -> bytes:
         """Return the RequestInfo array."""
@@ -114,8 +109,8 @@ class BackOffice:
 
     def _toggle_online(self, account: SimulatedAccount) -> None:
         """Log ``account`` in or out. The event has no data: sources disagree on what it points at."""
-        if account.login in self._online:
-            self._online.discard(account.login)
+        if account.login in self.online:
+            self.online.discard(account.login)
             self._context.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE, b"")
         else:
             self._log_in(account)
@@ -144,9 +139,8 @@ class BackOffice:
 
     def change_group(self) -> None:
         """Set another interest rate for a group."""
-        name = self._random.choice(tuple(self._groups.by_name))
-        record = self._groups.change(name, interestrate=round(self._random.uniform(0, 3), 2))
-        self._context.emit(PumpCode.UPDATE_GROUPS, Transaction.UPDATE, record)
+        name = self._random.choice(tuple(self._accounts.groups))
+        self._accounts.change_group(name, interestrate=round(self._random.uniform(0, 3), 2))
 
     def change_plugin(self) -> None:
         """Switch a plugin on or off, or change one of its parameters; the event has no data."""
@@ -163,8 +157,8 @@ class BackOffice:
         account = self._random.choice(self._accounts.all)
         chance = self._random.random()
         if chance < 0.4:
-            groups = [group for group in self._groups.by_name.values() if group.currency == account.group.currency]
-            others = [group for group in groups if group.group != account.group.group]
+            own, groups = account.group, self._accounts.groups.values()
+            others = [each for each in groups if each.currency == own.currency and each.group != own.group]
             if others:
                 self._accounts.move(account, self._random.choice(others))
         elif chance < 0.7 and len(self._accounts.all) < self._accounts_limit:
@@ -176,12 +170,12 @@ class BackOffice:
         """Delete an account that has no orders, if there is one."""
         account = next((account for account in self._accounts.all if not account.orders), None)
         if account and len(self._accounts.all) > 1:
-            if account.login in self._online:
+            if account.login in self.online:
                 self._toggle_online(account)
             self._accounts.remove(account)
 
     def _log_in(self, account: SimulatedAccount) -> None:
-        self._online[account.login] = ONLINE_RECORD.pack(
+        self.online[account.login] = ONLINE_RECORD.pack(
             {
                 "counter": next(self._login_counts), "login": account.login, "group": account.group.group,
                 "ip": 0x0A000000 | (account.login & 0xFFFF),
@@ -211,21 +205,21 @@ class BackOffice:
 
 
 class SimulatedNews:
-    """The news table with its bodies, and the last mail."""
+    """The news table, the ``bodies`` of its news in the server's code page by key, and the last mail."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._random = context.random
         self._keys = count(FIRST_KEY)
         self._topics: dict[int, bytes] = {}
-        self._bodies: dict[int, bytes] = {}
+        self.bodies: dict[int, bytes] = {}
         self.last_mail: bytes | None = None
         for _ in range(3):
             self._add()
 
     def publish(self) -> None:
         """Publish news with UPDATE_NEWS."""
-        self._context.emit(PumpCode.UPDATE_NEWS, 0, self._topics[self._add()])
+        self._context.emit(PumpCode.UPDATE_NEWS, 0, self._add())
 
     def publish_new(self) -> None:
         """Publish news as the newer record, with UPDATE_NEWS_NEW; it is not in the news table."""
@@ -253,10 +247,6 @@ class SimulatedNews:
         self.last_mail = record + body
         self._context.emit(PumpCode.UPDATE_MAIL, 0, record)
 
-    def body(self, key: int) -> bytes | None:
-        """Return the body of news ``key`` in the server's code page; None when the table has no such news."""
-        return self._bodies.get(key)
-
     def table(self) -> bytes:
         """Return the NewsTopic array, oldest first."""
         return b"".join(self._topics.values())
@@ -266,19 +256,20 @@ class SimulatedNews:
         category, pattern = random.choice(SUBJECTS)
         return category, pattern.format(place=random.choice(NEWS_PLACES), n=random.randrange(6), d=random.randrange(10))
 
-    def _add(self) -> int:
+    def _add(self) -> bytes:
+        """Add news to the table and return its record."""
         category, topic = self._subject()
         key = next(self._keys)
-        body = f"{topic}.\r\nThis text was made up by the simulator: nothing of it happened.\r\n"
-        self._bodies[key] = body.encode(self._context.encoding, "replace")
+        text = f"{topic}.\r\nThis text was made up by the simulator: nothing of it happened.\r\n"
+        body = self.bodies[key] = text.encode(self._context.encoding, "replace")
         now = self._context.server_time_s
         fields = {
             "key": key, "time": now, "ctm": time.strftime("%H:%M:%S", time.gmtime(now)), "topic": topic,
-            "category": category, "keywords": "simulated", "bodylen": len(self._bodies[key]),
+            "category": category, "keywords": "simulated", "bodylen": len(body),
             "priority": int(self._random.random() < 0.2), "langid": ENGLISH,
         }  # fmt: skip
-        self._topics[key] = NEWS_TOPIC.pack(fields, self._context.encoding)
+        record = self._topics[key] = NEWS_TOPIC.pack(fields, self._context.encoding)
         if len(self._topics) > NEWS_KEPT:
             oldest = next(iter(self._topics))
-            del self._topics[oldest], self._bodies[oldest]
-        return key
+            del self._topics[oldest], self.bodies[oldest]
+        return record

@@ -11,12 +11,12 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import accumulate
 from random import Random
 
 from mt4pump.mt4.codes import PumpCode, SymbolDirection, Transaction
-from mt4pump.simulator.accounts import AccountTable, GroupTable
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.back_office import BackOffice, SimulatedNews
 from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import (
@@ -47,50 +47,43 @@ class SimulatedBroker:
     """Everything that a Manager session can see. Not safe for threads: its users hold the `FairLock`.
 
     ``context.emit`` receives events in the order of the changes; ``send_bidask`` is called before an event that follows
-    quotes, so that they are received first.
+    quotes, so that they are received first. ``replayed`` are the symbols of tick files: nobody trades them; None: those
+    of the random walk.
     """
 
-    def __init__(
-        self, options: SimulatorOptions, specs: tuple[Specification, ...] = WALK_SYMBOLS, *, trading: bool = True
-    ) -> None:
+    def __init__(self, options: SimulatorOptions, replayed: Iterable[Specification] | None = None) -> None:
         random = Random(options.seed)  # noqa: S311 - random numbers that repeat are wanted
         start_s = time.time() if options.start_s is None else options.start_s
         self.context = Context(start_s, options.server_utc_offset_s, random, lambda *_: None, options.encoding)
         self.send_bidask: Callable[[], None] = lambda: None
-        self.market = Market(specs, random if trading else None, options.encoding)
-        self.groups = GroupTable(options.encoding)
-        self.accounts = AccountTable(self.context, self.groups)
-        for _ in range(options.accounts if trading else min(options.accounts, REPLAY_ACCOUNTS)):
+        is_walk = replayed is None
+        self.market = Market(replayed or WALK_SYMBOLS, random if is_walk else None, options.encoding)
+        self.accounts = AccountTable(self.context)
+        for _ in range(options.accounts if is_walk else min(options.accounts, REPLAY_ACCOUNTS)):
             self.accounts.open()
         self.book = OrderBook(self.context, self.market, self.accounts)
         self.execution = OrderExecution(self.book)
         self.traders = Traders(self.book, self.execution)
         self.news = SimulatedNews(self.context)
-        self.back_office = BackOffice(self.context, self.market, self.groups, self.accounts)
-        if trading:
+        self.back_office = BackOffice(self.context, self.market, self.accounts)
+        if is_walk:
             self.traders.populate()
         self.accounts.store_levels()
         self.quotes = 0
         self._quotes_until_action = QUOTES_PER_ACTION[0]
         self.tables: dict[str, Callable[[], bytes]] = {
             "symbols": self.market.table,
-            "groups": self.groups.table,
-            "users": self.accounts.users,
-            "online": self.back_office.online,
-            "trades": self.book.table,
+            "groups": self.accounts.group_table,
+            "users": self.accounts.records.table,
+            "online": self.back_office.online.table,
+            "trades": self.book.records.table,
             "margins": self.accounts.margins,
             "requests": self.back_office.requests,
             "plugins": self.back_office.plugins,
             "news": self.news.table,
         }
-        chances = self._chances()
-        self._rare_actions = tuple(chances)
-        self._rare_chances = tuple(accumulate(chances.values()))
-
-    def _chances(self) -> dict[Callable[[], None], float]:
-        """Return the chance of each rare action at an action of a trader."""
         office, news = self.back_office, self.news
-        return {
+        chances_per_action: dict[Callable[[], None], float] = {
             office.change_online: 0.05,
             office.advance_requests: 0.03,
             news.publish: 0.01,
@@ -101,6 +94,8 @@ class SimulatedBroker:
             office.change_group: 0.001,
             office.change_plugin: 0.001,
         }
+        self._rare_actions = tuple(chances_per_action)
+        self._rare_chances = tuple(accumulate(chances_per_action.values()))
 
     def walk(self, count: int, origin_s: float, step_s: float, put: PutQuote | None) -> None:
         """Make ``count`` quotes and the actions between them.
@@ -187,9 +182,9 @@ class QuoteSchedule:
             return 0.0
         return max(0.0, -late_s)
 
-    def position_s(self, now_s: float) -> float | None:
-        """Return the position that is due at ``now_s``; None before the first `wait_s`."""
-        return None if self._zero_s is None else now_s - self._zero_s
+    def position_s(self, now_s: float) -> float:
+        """Return the position that is due at ``now_s``; 0 before the first `wait_s`."""
+        return 0.0 if self._zero_s is None else now_s - self._zero_s
 
     def pause(self) -> None:
         """Forget the deadlines: the next position is due at once, whenever it is asked for."""
@@ -267,7 +262,7 @@ class WalkFeed:
         if self._start_s is None or not self._rate:
             return now_s - self._begun_s
         made_s = self._broker.quotes * self._step_s
-        return made_s if math.isinf(self._rate) else min(made_s, self.schedule.position_s(now_s) or 0.0)
+        return made_s if math.isinf(self._rate) else min(made_s, self.schedule.position_s(now_s))
 
     def wait_s(self, now_s: float) -> float:
         """Return seconds until the next quote is due; infinite when there is none."""
@@ -285,8 +280,8 @@ class WalkFeed:
             return 0
         count = CHUNK
         if not math.isinf(self._rate):
-            due_s = self.schedule.position_s(now_s) or 0.0
-            count = max(1, min(CHUNK, int(due_s * self._rate) - self._broker.quotes + 1))
+            due = int(self.schedule.position_s(now_s) * self._rate)
+            count = max(1, min(CHUNK, due - self._broker.quotes + 1))
         if self._start_s is None:
             self._broker.walk(count, time.time(), 0.0, put)
         else:
@@ -323,7 +318,7 @@ class ReplayFeed:
             return self._furthest_s + now_s - self._ended_s
         if math.isinf(self._speed):
             return self._position_s()
-        return min(self._position_s(), (self.schedule.position_s(now_s) or 0.0) * self._speed)
+        return min(self._position_s(), self.schedule.position_s(now_s) * self._speed)
 
     def wait_s(self, now_s: float) -> float:
         """Return seconds until the next tick is due; infinite after the last."""
@@ -361,7 +356,7 @@ class ReplayFeed:
             log.warning("tick files: symbol %s first appears after the rows that were searched for symbols", symbol)
             emit(PumpCode.UPDATE_SYMBOLS, Transaction.ADD, instrument.con_symbol)
             self.awaited = instrument.raw_name
-        elif digits > instrument.digits:
+        elif digits > instrument.spec.digits:
             instrument.grow_digits(digits)
             log.warning("tick files: prices of %s now have %d decimals", symbol, digits)
             emit(PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, market.describe(instrument))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from threading import Lock, get_ident
+
+from mt4pump.mt4.record import Record
 
 Emit = Callable[[int, int, bytes], None]
 """Receives one event of the simulated server: ``(code, action, data)``."""
@@ -38,42 +41,49 @@ class RecordArray:
     When a record is deleted, the last one moves to its place.
     """
 
-    def __init__(self, size: int) -> None:
-        self.data = bytearray()
-        self._size = size
+    def __init__(self, record: Record) -> None:
+        self._size = record.size
+        self._writers = {
+            field.name: (struct.Struct(f"<{field.format}").pack_into, field.offset) for field in record.fields
+        }
+        self._data = bytearray()
         self._keys: list[int] = []
         self._positions: dict[int, int] = {}
 
     def __contains__(self, key: int) -> bool:
         return key in self._positions
 
-    def __bytes__(self) -> bytes:
-        return bytes(self.data)
-
     def __getitem__(self, key: int) -> bytes:
-        offset = self.offset(key)
-        return bytes(self.data[offset : offset + self._size])
+        offset = self._positions[key] * self._size
+        return bytes(self._data[offset : offset + self._size])
 
-    def __setitem__(self, key: int, record: bytes) -> None:
+    def __setitem__(self, key: int, packed: bytes) -> None:
         if key in self._positions:
-            offset = self.offset(key)
-            self.data[offset : offset + self._size] = record
+            offset = self._positions[key] * self._size
+            self._data[offset : offset + self._size] = packed
         else:
             self._positions[key] = len(self._keys)
             self._keys.append(key)
-            self.data += record
+            self._data += packed
 
-    def offset(self, key: int) -> int:
-        """Return where in ``data`` the record of ``key`` begins."""
-        return self._positions[key] * self._size
+    def table(self) -> bytes:
+        """Return all records as one array."""
+        return bytes(self._data)
+
+    def update(self, key: int, **values: float | bytes) -> None:
+        """Change fields of the record of ``key`` in place."""
+        start = self._positions[key] * self._size
+        for name, value in values.items():
+            write, offset = self._writers[name]
+            write(self._data, start + offset, value)
 
     def discard(self, key: int) -> None:
         """Delete the record of ``key``, if there is one."""
         position = self._positions.pop(key, None)
         if position is None:
             return
-        last_key, last_record = self._keys.pop(), bytes(self.data[-self._size :])
-        del self.data[-self._size :]
+        last_key, last_record = self._keys.pop(), bytes(self._data[-self._size :])
+        del self._data[-self._size :]
         if last_key != key:
             self._keys[position], self._positions[last_key] = last_key, position
             self[last_key] = last_record

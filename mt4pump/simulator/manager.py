@@ -333,7 +333,7 @@ class SimulatorManager:
         """Return the body, or None: not asked for, or no such news."""
         with self._reading("NewsBodyGet") as broker:
             if key in self._bodies or self._flags & PumpFlag.SENDFULLNEWS:
-                return broker.news.body(key)
+                return broker.news.bodies.get(key)
             return None
 
     def last_mail(self) -> bytes | None:

@@ -153,8 +153,8 @@ class Instrument:
     """
 
     __slots__ = (
-        "ask", "ask_high", "ask_low", "base", "bid", "bid_high", "bid_low", "con_symbol", "digits", "fixed", "high",
-        "low", "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads", "triggers",
+        "ask", "ask_high", "ask_low", "base", "bid", "bid_high", "bid_low", "con_symbol", "fixed", "high", "low",
+        "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads", "triggers",
     )  # fmt: skip
 
     def __init__(self, spec: Specification, position: int, random: Random | None) -> None:
@@ -162,7 +162,6 @@ class Instrument:
         self.name = spec.symbol
         self.raw_name = spec.symbol.encode("ascii").ljust(NAME_BYTES, b"\0")
         self.position = position
-        self.digits = spec.digits
         self.scale = spec.scale
         self.base = self.bid = self.high = self.low = round(spec.price * spec.scale)
         self.ask = self.bid + spec.spread
@@ -179,7 +178,7 @@ class Instrument:
         self.clear_triggers()
 
     def _fix(self) -> None:
-        self.fixed = (self.raw_name, self.digits, self.position, 1, self.spec.security, 1 / self.scale)
+        self.fixed = (self.raw_name, self.spec.digits, self.position, 1, self.spec.security, 1 / self.scale)
 
     def clear_triggers(self) -> None:
         """Remove all trigger prices."""
@@ -200,8 +199,7 @@ class Instrument:
 
     def grow_digits(self, digits: int) -> None:
         """Continue with more decimals than before; prices keep their value."""
-        factor = 10 ** (digits - self.digits)
-        self.digits = digits
+        factor = 10 ** (digits - self.spec.digits)
         self.scale *= factor
         self.spec = replace(self.spec, digits=digits)
         self.base, self.bid, self.ask = self.base * factor, self.bid * factor, self.ask * factor
@@ -265,13 +263,10 @@ class Market:
         """Return US dollars per unit of ``currency``."""
         if currency == "USD":
             return 1.0
-        usual = USD_PER.get(currency, 1.0)
-        if currency not in self._usd_pairs:
-            return usual
-        instrument, is_inverse = self._usd_pairs[currency]
-        price = instrument.bid / instrument.scale
-        if price <= 0:  # possible in a tick file
-            return usual
+        instrument, is_inverse = self._usd_pairs.get(currency, (None, False))
+        price = instrument.bid / instrument.scale if instrument else 0.0
+        if price <= 0:  # no symbol has a price for it, or a tick file a negative one
+            return USD_PER.get(currency, 1.0)
         return 1 / price if is_inverse else price
 
     def rate(self, of: str, into: str) -> float:

@@ -10,29 +10,26 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heapreplace
 from pathlib import Path
 
 from mt4pump.errors import did_you_mean
 from mt4pump.simulator.tick_formats import TickOptions
 
-DROP, SILENT, MUTE, NULL, SKIP, BURST = "drop", "silent", "mute", "null", "skip", "burst"
-
-DEFAULT_AMOUNTS: dict[str, float | None] = {DROP: 0.0, SILENT: 60.0, MUTE: None, NULL: 1.0, SKIP: 1.0, BURST: 500.0}
-"""drop, silent: seconds without the server; null: events per code; skip: trade events; burst: closes."""
+DEFAULT_AMOUNTS = {"drop": 0.0, "silent": 60.0, "mute": None, "null": 1.0, "skip": 1.0, "burst": 500.0}
 MEANINGS = {
-    DROP: "the session is lost; AMOUNT = seconds until a new one is let in (0)",
-    SILENT: "the session is lost; for AMOUNT seconds the server lets sessions in and does not answer their login (60)",
-    MUTE: "no callback any more, not even PING, until a new session; no AMOUNT",
-    NULL: "the next AMOUNT events of every code that carries a record come as NULL (1)",
-    SKIP: "the next AMOUNT trade events are not sent though the table changes (1)",
-    BURST: "AMOUNT positions are closed at once (500)",
+    "drop": "the session is lost; AMOUNT = seconds until a new one is let in (0)",
+    "silent": "the session is lost; for AMOUNT seconds the server lets sessions in and answers no login (60)",
+    "mute": "no callback any more, not even PING, until a new session; no AMOUNT",
+    "null": "the next AMOUNT events of every code that carries a record come as NULL (1)",
+    "skip": "the next AMOUNT trade events are not sent though the table changes (1)",
+    "burst": "AMOUNT positions are closed at once (500)",
 }
 COUNT_LIMIT = 100_000
 SHORTEST_EVERY_S = 0.1
 """A repeated fault may not come so often that nothing else happens."""
 
-FORM = re.compile(r"(?P<kind>[a-z]+)@(?P<at>[0-9.]+)(?:\+(?P<every>[0-9.]+))?(?::(?P<amount>[0-9.]+))?")
+FORM = re.compile(r"(?P<kind>[a-z]+)@(?P<at_s>[0-9.]+)(?:\+(?P<every_s>[0-9.]+))?(?::(?P<amount>[0-9.]+))?")
 CURE = "write KIND@SECONDS[+EVERY][:AMOUNT], for example drop@10 or skip@5+20:3"
 
 
@@ -67,7 +64,7 @@ class SimulatedFault:
             raise ValueError(f"{what} takes no amount: {meaning}")
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(f"{what}: amount {amount} makes no sense: {meaning}")
-        if self.kind not in {DROP, SILENT} and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
+        if self.kind not in {"drop", "silent"} and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
             raise ValueError(f"{what}: amount {amount:g} must be a whole number from 1 to {COUNT_LIMIT}: {meaning}")
 
     @property
@@ -82,10 +79,8 @@ def parse_fault(text: str) -> SimulatedFault:
     if match is None:
         raise ValueError(f"fault {text!r} cannot be read: {CURE}; kinds: {', '.join(DEFAULT_AMOUNTS)}")
     try:
-        at_s = float(match["at"])
-        every_s = float(match["every"]) if match["every"] else None
-        amount = float(match["amount"]) if match["amount"] else None
-        return SimulatedFault(match["kind"], at_s, every_s, amount)
+        numbers = {name: float(text) for name, text in match.groupdict().items() if text and name != "kind"}
+        return SimulatedFault(match["kind"], **numbers)
     except ValueError as error:
         raise ValueError(f"fault {text!r}: {error}; {CURE}") from error
 
@@ -104,16 +99,15 @@ class FaultSchedule:
 
     def pop_due(self, elapsed_s: float) -> list[SimulatedFault]:
         """Return the faults due by ``elapsed_s`` in order; a repeated one at most once."""
-        due: list[SimulatedFault] = []
-        repeats: list[tuple[float, int, SimulatedFault]] = []
+        due = []
         while self._heap and self._heap[0][0] <= elapsed_s:
-            at_s, number, fault = heappop(self._heap)
+            at_s, number, fault = self._heap[0]
             due.append(fault)
-            if fault.every_s is not None:
+            if fault.every_s is None:
+                heappop(self._heap)
+            else:
                 missed = math.floor((elapsed_s - at_s) / fault.every_s)
-                repeats.append((at_s + (missed + 1) * fault.every_s, number, fault))
-        for entry in repeats:
-            heappush(self._heap, entry)
+                heapreplace(self._heap, (at_s + (missed + 1) * fault.every_s, number, fault))
         return due
 
 

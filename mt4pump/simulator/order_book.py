@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 
 from mt4pump.mt4.codes import ActivationType, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
 from mt4pump.mt4.layout import TRADE_RECORD
-from mt4pump.simulator.accounts import AccountTable, put_int
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context, RecordArray
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.orders import Order, SimulatedAccount
@@ -20,7 +20,6 @@ LAST_TICKET = 2**31 - 2
 OUTDATED_LIMIT = 1024
 """So few trigger prices of an instrument, or expirations, are never searched for those of changed or closed orders."""
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
-ACTIVATION_OFFSET = TRADE_RECORD.by_name["activation"].offset
 
 BID_FALLS, BID_RISES, ASK_FALLS, ASK_RISES = range(4)
 SIGNS = (-1, 1, -1, 1)
@@ -54,16 +53,6 @@ def add_triggers(order: Order) -> None:
     order.instrument.update_bounds()
 
 
-def pop_reached(instrument: Instrument) -> set[int]:
-    """Remove the triggers whose price was reached; return their tickets, also of orders that changed or ended since."""
-    tickets = set()
-    for heap, price in zip(instrument.triggers, instrument.signed_prices(), strict=True):
-        while heap and heap[0][0] <= price:
-            tickets.add(heappop(heap)[1])
-    instrument.update_bounds()
-    return tickets
-
-
 class OrderBook:
     """All open and pending orders, by ticket; ``by_instrument`` has the same per symbol, ``records`` their bytes."""
 
@@ -77,15 +66,11 @@ class OrderBook:
         self._trigger_limits: dict[str, int] = {}
         self.orders: dict[int, Order] = {}
         self.by_instrument: dict[str, dict[int, Order]] = {}
-        self.records = RecordArray(TRADE_RECORD.size)
-
-    def table(self) -> bytes:
-        """Return the TradeRecord array of all open and pending orders."""
-        return bytes(self.records)
+        self.records = RecordArray(TRADE_RECORD)
 
     def open(self, order: Order) -> None:
         """Open a position at the market."""
-        order.open_price = order.entry_price()
+        order.open_price = order.instrument.ask if order.is_buy else order.instrument.bid
         order.fix_terms()
         self._add(order, self._new_ticket(), self.context.server_time_s)
 
@@ -111,7 +96,7 @@ class OrderBook:
 
     def activate(self, order: Order) -> None:
         """Turn a pending order whose price was reached into a position."""
-        order.cmd %= 2  # OP_BUY_LIMIT and OP_BUY_STOP are even as OP_BUY
+        order.cmd = TradeCommand.OP_BUY if order.is_buy else TradeCommand.OP_SELL
         order.open_time = self.context.server_time_s
         order.expiration = 0
         order.activation = ActivationType.ACTIVATION_NONE
@@ -124,7 +109,7 @@ class OrderBook:
     def set_activation(self, order: Order, activation: ActivationType) -> None:
         """Set ``activation`` in the table; the event ACTIVATION carries no record, as in the API."""
         order.activation = activation
-        put_int(self.records.data, self.records.offset(order.order) + ACTIVATION_OFFSET, activation)
+        self.records.update(order.order, activation=activation)
         if activation == ActivationType.ACTIVATION_NONE:
             self._add_triggers(order)
         self.context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
@@ -188,13 +173,17 @@ class OrderBook:
             }
         )  # fmt: skip
         self.context.emit(PumpCode.UPDATE_TRADES, ADD, record)
-        is_credit = cmd == TradeCommand.OP_CREDIT
-        self.accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
+        self.accounts.pay(account, **{"credit" if cmd == TradeCommand.OP_CREDIT else "balance": amount})
 
     def triggered(self, instrument: Instrument) -> list[tuple[Order, ActivationType]]:
         """Return the orders of ``instrument`` whose price was reached; each once, until its triggers are set again."""
+        tickets = set()
+        for heap, price in zip(instrument.triggers, instrument.signed_prices(), strict=True):
+            while heap and heap[0][0] <= price:
+                tickets.add(heappop(heap)[1])
+        instrument.update_bounds()
         due = []
-        for ticket in sorted(pop_reached(instrument)):
+        for ticket in sorted(tickets):
             order = self.orders.get(ticket)
             if order is None or order.activation or order.instrument is not instrument:
                 continue  # it is closed, or a dealer handles it already
@@ -204,14 +193,12 @@ class OrderBook:
 
     def execute(self, order: Order, activation: ActivationType) -> None:
         """Activate or close an order whose price was reached."""
-        if activation == ActivationType.ACTIVATION_PENDING:
+        if activation == PENDING:
             self.activate(order)
             return
-        is_stop_loss = activation == ActivationType.ACTIVATION_SL
+        price, note = (order.sl, "[sl]") if activation == SL else (order.tp, "[tp]")
         order.activation = ActivationType.ACTIVATION_NONE
-        self.close(
-            order, order.sl if is_stop_loss else order.tp, note=order.comment + ("[sl]" if is_stop_loss else "[tp]")
-        )
+        self.close(order, price, note=order.comment + note)
 
     def _new_ticket(self) -> int:
         ticket = self._next_ticket

@@ -11,7 +11,6 @@ from mt4pump.simulator.market import Instrument, Market
 
 COMMENT_BYTES = 31
 """What fits the field with its NUL."""
-BUYING = frozenset({TradeCommand.OP_BUY, TradeCommand.OP_BUY_LIMIT, TradeCommand.OP_BUY_STOP})
 _pack = TRADE_RECORD.struct.pack
 
 
@@ -106,15 +105,11 @@ class Order:
     @property
     def is_buy(self) -> bool:
         """Return whether it buys, now or when its price comes."""
-        return self.cmd in BUYING
+        return self.cmd % 2 == 0  # OP_BUY, OP_BUY_LIMIT and OP_BUY_STOP are even
 
     def exit_price(self) -> int:
         """Return the price (points) at which it could be closed now."""
         return self.instrument.bid if self.is_buy else self.instrument.ask
-
-    def entry_price(self) -> int:
-        """Return the price (points) at which it could be opened now."""
-        return self.instrument.ask if self.is_buy else self.instrument.bid
 
     def profit_from(self, price: int) -> float:
         """Return the profit of the price alone when it is closed at ``price`` (points), deposit currency."""
@@ -147,7 +142,7 @@ class Order:
         instrument, rate = self.instrument, self.conversion()
         scale = instrument.scale
         return _pack(
-            self.order, self.account.login if login is None else login, instrument.raw_name, instrument.digits,
+            self.order, self.account.login if login is None else login, instrument.raw_name, instrument.spec.digits,
             self.cmd, self.volume, self.open_time, self.state,
             self.open_price / scale, self.sl / scale, self.tp / scale, self.close_time, 0, self.expiration,
             self.reason, b"", rate, rate if self.close_time else 0.0, self.commission, 0.0, self.storage,

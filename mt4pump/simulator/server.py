@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from itertools import starmap
 from threading import Event, Thread, current_thread
 from time import monotonic
 
@@ -53,8 +54,7 @@ class Simulator:
         self.feed: WalkFeed | ReplayFeed
         if options.ticks:
             self.files = TickFiles(options.ticks, options.tick_options)
-            specs = tuple(specification_of(symbol, digits) for symbol, digits in self.files.digits.items())
-            self.broker = SimulatedBroker(options, specs, trading=False)
+            self.broker = SimulatedBroker(options, tuple(starmap(specification_of, self.files.digits.items())))
             self.feed = ReplayFeed(self.broker, self.files, options)
         else:
             self.broker = SimulatedBroker(options)

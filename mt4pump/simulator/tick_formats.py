@@ -140,7 +140,7 @@ SYMBOL = r"[!-+\--~]{1,11}"
 SYMBOL_CHARS_MAX = 11
 OTHER_CURRENCIES = "XAU XAG XPT XPD BTC ETH TRY CNH RUB HUF CZK THB INR ILS RON"
 CURRENCIES = frozenset((*USD_PER, *OTHER_CURRENCIES.split()))
-LINE_SHOWN_MAX, VALUE_SHOWN_MAX = 80, 40
+LINE_SHOWN_MAX = 80
 LONGEST_NUMBER = 16
 """Characters: fifteen digits and the point, what a double holds exactly."""
 DECIMALS_MAX = 8
@@ -318,7 +318,7 @@ class RowReader:
         if self._is_ours and text.isdecimal():
             return number_ms(text)
         if self._is_ours and re.fullmatch(r"[-+]?[\d.eE+]+", text):
-            raise ValueError(f"time_ms {text[:VALUE_SHOWN_MAX]!r} is not whole UTC milliseconds between 1970 and 2038")
+            raise ValueError(f"time_ms {text[:SHOWN_MAX]!r} is not whole UTC milliseconds between 1970 and 2038")
         time_ms = self.clock.ms(text)
         if text.isdecimal() and len(text) < 14 and time_ms < YEAR_2001_MS:
             raise ValueError(f"time {text!r} has an unknown unit; write milliseconds since 1970, or a date")
@@ -328,7 +328,7 @@ class RowReader:
         if not self._is_ours and re.fullmatch(r"[A-Z]{3}/[A-Z]{3}", symbol):
             symbol = symbol.replace("/", "")
         if not re.fullmatch(SYMBOL, symbol):
-            what = f"symbol {symbol[:VALUE_SHOWN_MAX]!r} is not 1 to {SYMBOL_CHARS_MAX} ASCII characters without spaces"
+            what = f"symbol {symbol[:SHOWN_MAX]!r} is not 1 to {SYMBOL_CHARS_MAX} ASCII characters without spaces"
             raise ValueError(f"{what}, as MT4 has them; rename it in the file")
         return symbol
 
@@ -339,7 +339,7 @@ class RowReader:
             plain = _without_exponent(plain)
         match = PLAIN_PRICE.fullmatch(plain)
         if match is None or len(plain) > LONGEST_NUMBER:
-            what = f"{name} {text[:VALUE_SHOWN_MAX]!r}"
+            what = f"{name} {text[:SHOWN_MAX]!r}"
             if re.fullmatch(rf"-?\d{{1,12}}\.\d{{{DECIMALS_MAX + 1},}}", plain):
                 raise ValueError(f"{what} has more than {DECIMALS_MAX} decimals; round it")
             raise ValueError(f"{what} is not a price of up to 15 digits, {DECIMALS_MAX} of them decimals")

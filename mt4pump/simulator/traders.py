@@ -272,16 +272,13 @@ class Traders:
         order = self._pick(account, pending=self._random.random() < 0.3)
         if order is None:
             return False
-        instrument, buy = order.instrument, order.is_buy
+        instrument, price = order.instrument, None
         if order.is_pending:
             price = order.open_price + (-1 if order.open_price > instrument.bid else 1) * instrument.spec.spread
             if abs(price - instrument.bid) < 3 * instrument.spec.spread:
                 price = order.open_price
-            sl, tp = self._stops(instrument, buy=buy, price=price)
-            self._book.modify(order, sl=sl, tp=tp, price=price)
-        else:
-            sl, tp = self._stops(instrument, buy=buy)
-            self._book.modify(order, sl=sl, tp=tp)
+        sl, tp = self._stops(instrument, buy=order.is_buy, price=price)
+        self._book.modify(order, sl=sl, tp=tp, price=price)
         return True
 
     def _place(self, account: SimulatedAccount) -> bool:
@@ -317,7 +314,7 @@ class Traders:
         if self._stopped_out:
             stopped = self._stopped_out.popleft()
             amount = round(stopped.deposit - stopped.balance, 2)
-            if stopped.login in self._accounts.by_login and amount > 0:
+            if stopped.login in self._accounts.records and amount > 0:
                 self._book.operate(stopped, TradeCommand.OP_BALANCE, amount, "Deposit after stop out")
                 return True
         profit = round(account.balance - account.deposit, 2)

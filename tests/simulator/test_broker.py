@@ -70,7 +70,7 @@ def test_prices_and_orders_change_the_same_when_nobody_wants_quotes() -> None:
     unread.context.emit = lambda code, action, data: received.append((code, action, data))
     unread.walk(5_000, START_S, 0.001, None)
     assert received == events
-    assert unread.book.table() == broker.book.table()
+    assert unread.book.records.table() == broker.book.records.table()
 
 
 def test_every_kind_of_event_appears(long_run: LongRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from threading import Event, Thread
 
+from mt4pump.mt4.layout import ONLINE_RECORD, USER_RECORD
 from mt4pump.simulator.context import FairLock, RecordArray
 
 
@@ -53,15 +54,27 @@ def test_waiting_for_the_lock_gives_up_while_it_is_held() -> None:
 
 
 def test_a_record_array_holds_what_a_dict_would() -> None:
-    random, array, expected = Random(1), RecordArray(4), dict[int, bytes]()  # noqa: S311 - chance that can be repeated
+    random, array, expected = Random(1), RecordArray(ONLINE_RECORD), dict[int, bytes]()  # noqa: S311 - chance that can be repeated
     for number in range(5_000):
         key = random.randrange(50)
         if random.random() < 0.6:
-            array[key] = expected[key] = number.to_bytes(4, "little")
+            array[key] = expected[key] = ONLINE_RECORD.pack({"counter": number, "login": key, "group": "demo"})
         else:
             array.discard(key)
             expected.pop(key, None)
         assert (key in array) == (key in expected)
     assert {key: array[key] for key in expected} == expected
-    data = bytes(array)
-    assert sorted(data[start : start + 4] for start in range(0, len(data), 4)) == sorted(expected.values())
+    data, size = array.table(), ONLINE_RECORD.size
+    assert sorted(data[start : start + size] for start in range(0, len(data), size)) == sorted(expected.values())
+
+
+def test_fields_of_one_record_are_changed_in_place() -> None:
+    array = RecordArray(USER_RECORD)
+    for login in (1, 2, 3):
+        array[login] = USER_RECORD.pack({"login": login, "group": "a-long-name", "balance": 10.0, "lastdate": 7})
+    array.update(2, group=b"b", balance=-0.5, lastdate=8)
+    assert array[2] == USER_RECORD.pack({"login": 2, "group": "b", "balance": -0.5, "lastdate": 8})
+    for login in (1, 3):
+        assert array[login] == USER_RECORD.pack(
+            {"login": login, "group": "a-long-name", "balance": 10.0, "lastdate": 7}
+        )

@@ -30,7 +30,7 @@ def test_profit_is_rounded_to_cents() -> None:
 
 def account_of(balance: float, *volumes: int) -> SimulatedAccount:
     """Return an account with positions in EURUSD at 1.1 dollars; those with a negative volume are sales."""
-    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS)
     account = SimulatedAccount(1, GROUP, 100, balance, balance, is_gambler=False, credit=50.0)
     eurusd = broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
     eurusd.set_prices(110_000, 110_000)
@@ -67,7 +67,7 @@ def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLev
 
 
 def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_market() -> None:
-    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS)
     account = next(account for account in broker.accounts.all if account.group.currency == "USD")
     account.leverage = 100
     eurusd = broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
@@ -85,12 +85,14 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_market() 
 
 
 def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not() -> None:
-    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS)
     account = broker.accounts.all[0]
     balance = account.balance
     broker.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
     broker.book.open(Order(account, broker.market, broker.market.instruments[0], 0, 1))
     (row,) = Decoder(MARGIN_LEVEL).many(broker.accounts.margins())
     assert row["balance"] == balance + 500.25
-    user = next(user for user in Decoder(USER_RECORD).many(broker.accounts.users()) if user["login"] == account.login)
+    user = next(
+        user for user in Decoder(USER_RECORD).many(broker.accounts.records.table()) if user["login"] == account.login
+    )
     assert (user["balance"], user["credit"]) == (balance, 500.25)

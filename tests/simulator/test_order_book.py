@@ -27,7 +27,7 @@ class QuietMarket:
     """A broker without traders, one of its accounts, EURUSD at 1.08000 / 1.08010, and the events sent."""
 
     def __init__(self) -> None:
-        self.broker = SimulatedBroker(SimulatorOptions(start_s=START_S), WALK_SYMBOLS, trading=False)
+        self.broker = SimulatedBroker(SimulatorOptions(start_s=START_S), WALK_SYMBOLS)
         self.book = self.broker.book
         self.account: SimulatedAccount = next(a for a in self.broker.accounts.all if a.group.currency == "USD")
         self.eurusd: Instrument = self.broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
@@ -63,7 +63,7 @@ def test_a_position_opens_at_ask_when_it_buys_and_at_bid_when_it_sells(market: Q
     assert (first["order"], first["open_price"], first["sl"], first["tp"]) == (buy.order, 1.0801, 1.07, 1.09)
     assert (second["order"], second["open_price"], second["sl"], second["tp"]) == (sell.order, 1.08, 0, 0)
     assert first["open_time"] == int(START_S) + 10800
-    assert market.book.table() == market.book.records[buy.order] + market.book.records[sell.order]
+    assert market.book.records.table() == market.book.records[buy.order] + market.book.records[sell.order]
 
 
 def test_a_close_sends_price_time_and_profit_and_pays_the_account(market: QuietMarket) -> None:
@@ -78,7 +78,7 @@ def test_a_close_sends_price_time_and_profit_and_pays_the_account(market: QuietM
     assert fields["close_price"] == 1.0811
     assert fields["close_time"]
     assert market.account.balance == pytest.approx(balance + 100.0 + fields["commission"])
-    assert market.book.table() == b""
+    assert market.book.records.table() == b""
 
 
 def test_a_partial_close_leaves_the_rest_under_a_new_ticket(market: QuietMarket) -> None:
@@ -138,7 +138,7 @@ def test_a_pending_order_is_deleted_either_way(market: QuietMarket, *, as_update
     ((action, fields),) = market.trades()
     assert fields["state"] == TradeState.TS_DELETED
     assert (action, fields["login"]) == ((UPDATE, 0) if as_update else (DELETE, market.account.login))
-    assert market.book.table() == b""
+    assert market.book.records.table() == b""
 
 
 def test_a_pending_order_expires(market: QuietMarket) -> None:
@@ -245,7 +245,7 @@ def test_an_activation_changes_the_table_and_its_event_has_no_record(market: Qui
     market.events.clear()
     market.book.set_activation(order, ActivationType.ACTIVATION_SL)
     assert market.events == [(PumpCode.UPDATE_ACTIVATION, 0, b"")]
-    (row,) = [decode_trade(market.book.table())]
+    (row,) = [decode_trade(market.book.records.table())]
     assert row == {**decode_trade(before), "activation": ActivationType.ACTIVATION_SL}
 
 
@@ -257,7 +257,7 @@ def test_money_operations_are_sent_and_never_in_the_table(market: QuietMarket, c
     ((action, fields),) = market.trades()
     assert (action, fields["cmd"], fields["profit"], fields["comment"]) == (ADD, cmd, 250.5, "Deposit")
     assert getattr(market.account, account_field) == before + 250.5
-    assert market.book.table() == b""
+    assert market.book.records.table() == b""
 
 
 def test_ticket_numbers_wrap_around_without_reusing_an_open_one(market: QuietMarket) -> None:
