@@ -142,13 +142,15 @@ class ChangingServer:
         self._new_order(self.random.choice(PENDING), expiration=self.random.choice((0, self._time + 3600)))
         return True
 
+    def _remove(self, *, pending: bool) -> Row | None:
+        order = self._one(pending=pending)
+        return self.tables["trades"].pop(order["order"]) if order else None
+
     def _close(self) -> bool:
-        order = self._one(pending=False)
-        if order is None:
-            return False
-        del self.tables["trades"][order["order"]]
-        self._credit(order["login"], self.random.uniform(-100, 100))
-        return True
+        order = self._remove(pending=False)
+        if order:
+            self._credit(order["login"], self.random.uniform(-100, 100))
+        return order is not None
 
     def _close_part(self) -> bool:
         order = self._one(pending=False)
@@ -179,11 +181,7 @@ class ChangingServer:
         return True
 
     def _cancel(self) -> bool:
-        order = self._one(pending=True)
-        if order is None:
-            return False
-        del self.tables["trades"][order["order"]]
-        return True
+        return self._remove(pending=True) is not None
 
     def _activate(self) -> bool:
         order = self._one(pending=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,14 +82,21 @@ case "$*" in
 esac
 """
 
+Commands = Callable[[], list[str]]
 
-def script_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make `ENGINE` the only one."""
+
+@pytest.fixture(name="commands")
+def _commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+    """Make `ENGINE` the only engine; return what gives the commands that it got."""
     for name in ("podman", "podman-compose"):
-        (folder / name).write_text(ENGINE.format(log=folder / "log"), encoding="utf-8")
-        (folder / name).chmod(0o700)
-    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+        (tmp_path / name).write_text(ENGINE.format(log=tmp_path / "log"), encoding="utf-8")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setattr(container_engine_module, "PROGRAMS", (("podman", ("podman-compose",)),))
+    monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
+    for variable in (*IMAGES, "MT4PUMP_BASE_IMAGE"):
+        monkeypatch.delenv(variable, raising=False)
+    return lambda: (tmp_path / "log").read_text(encoding="utf-8").splitlines()
 
 
 ON_A_SHELL = pytest.mark.skipif(sys.platform == "win32", reason="the engine is a script of the shell")
@@ -97,61 +105,49 @@ ON_A_SHELL = pytest.mark.skipif(sys.platform == "win32", reason="the engine is a
 @ON_A_SHELL
 @pytest.mark.parametrize("image", ["present", "absent"])
 def test_an_engine_is_only_asked_for_what_is_on_this_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: str
+    monkeypatch: pytest.MonkeyPatch, commands: Commands, image: str
 ) -> None:
-    script_engine(monkeypatch, tmp_path)
     for variable in IMAGES:
         monkeypatch.setenv(variable, image)
     found = container_engine()
     assert found.missing == (
         "" if image == "present" else "images that are not on this machine: absent, absent, absent"
     )
-    asked = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
-    assert asked == ["podman info", "podman-compose version", *[f"podman image inspect {image}"] * len(IMAGES)]
+    assert commands() == ["podman info", "podman-compose version", *[f"podman image inspect {image}"] * len(IMAGES)]
 
 
 @ON_A_SHELL
 def test_images_that_are_not_there_are_built_and_pulled_or_the_reason_is_the_engines(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, commands: Commands, tmp_path: Path
 ) -> None:
-    script_engine(monkeypatch, tmp_path)
-    monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
-    monkeypatch.delenv("MT4PUMP_IMAGE", raising=False)
     monkeypatch.setenv("NATS_IMAGE", "registry/absent")
     monkeypatch.setenv("MT4PUMP_BASE_IMAGE", "registry/absent-base")
     assert running_engine() == ("podman", "")
     assert missing_images("podman") == ["registry/absent"]
-    said = "cannot be pulled: no such host: registry"
-    assert pull("podman", "registry/absent") == f"the image registry/absent {said}"
+    reason = "cannot be pulled: no such host: registry"
+    assert pull("podman", "registry/absent") == f"the image registry/absent {reason}"
     with built_image("podman", tmp_path) as (_, fault):
-        assert fault == f"the base image registry/absent-base {said}"
-    assert "rmi" not in (tmp_path / "log").read_text(encoding="utf-8")
+        assert fault == f"the base image registry/absent-base {reason}"
+    assert not any("rmi" in each for each in commands())
 
 
 @ON_A_SHELL
 def test_our_image_is_built_under_a_name_of_its_own_and_removed_also_after_a_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    commands: Commands, tmp_path: Path
 ) -> None:
-    script_engine(monkeypatch, tmp_path)
-    monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
-    monkeypatch.delenv("MT4PUMP_BASE_IMAGE", raising=False)
     name = f"mt4pump-test:{os.getpid()}"
     with pytest.raises(LookupError) as raised, built_image("podman", tmp_path) as built:
         raise LookupError(*built)
     assert raised.value.args == (name, "")
-    build, remove = (tmp_path / "log").read_text(encoding="utf-8").splitlines()[-2:]
+    build, remove = commands()[-2:]
     assert re.fullmatch(rf"podman build -q --build-arg BASE=\S+/python:\S+ -f \S+Containerfile -t {name} \S+", build)
     assert remove == f"podman rmi {name}"
 
 
 @ON_A_SHELL
-def test_an_image_of_ours_that_nobody_named_is_not_tested_by_every_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("commands")
+def test_an_image_of_ours_that_nobody_named_is_not_tested_by_every_run() -> None:
     """The engine has an image ``mt4pump``, of whatever day."""
-    script_engine(monkeypatch, tmp_path)
-    for variable in IMAGES:
-        monkeypatch.delenv(variable, raising=False)
     assert container_engine().missing == "MT4PUMP_IMAGE names no image of mt4pump"
 
 

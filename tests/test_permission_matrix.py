@@ -247,32 +247,28 @@ def test_every_key_receives_of_every_subscription_exactly_what_is_declared(name:
 
 
 @pytest.mark.parametrize("client", EXACT)
-def test_every_key_gets_by_replay_exactly_what_is_declared(done: Guarded, client: str) -> None:
+@pytest.mark.parametrize(
+    ("request_", "held"),
+    [
+        ({"op": "replay", "after": 0}, DURABLE),
+        ({"op": "snapshot"}, [topic for topic in TOPICS if topic not in NOT_SHOWN]),
+    ],
+    ids=["replay", "snapshot"],
+)
+def test_every_key_gets_by_query_exactly_what_is_declared(
+    done: Guarded, client: str, request_: dict[str, Any], held: list[str]
+) -> None:
     case = done.case
     for asked in (*TRAPS, *map(case.wire, TOPICS)):
-        answer = done.ask(done.pair(client), op="replay", after=0, topics=[asked])
+        answer = done.ask(done.pair(client), **request_, topics=[asked])
         assert answer is not None
         head, topics = answer
         if case.is_forbidden(client, asked):
             assert (head["ok"], head.get("code"), topics) == (False, "forbidden", set()), asked
-        else:
-            assert head["ok"], head
-            assert topics == case.expected(client, asked, DURABLE), asked
-
-
-@pytest.mark.parametrize("client", EXACT)
-def test_every_key_gets_by_snapshot_exactly_what_is_declared(done: Guarded, client: str) -> None:
-    case = done.case
-    shown = [topic for topic in TOPICS if topic not in NOT_SHOWN]
-    for asked in (*TRAPS, *map(case.wire, TOPICS)):
-        answer = done.ask(done.pair(client), op="snapshot", topics=[asked])
-        assert answer is not None
-        head, topics = answer
-        if case.is_forbidden(client, asked):
-            assert (head["ok"], head.get("code"), topics) == (False, "forbidden", set()), asked
-        else:
-            assert head["ok"], head
-            assert topics == case.expected(client, asked, shown), asked
+            continue
+        assert head["ok"], head
+        assert topics == case.expected(client, asked, held), asked
+        if request_["op"] == "snapshot":
             seqs = {topic for topic in head["seqs"] if not topic.startswith("heartbeat")}
             assert seqs == case.expected(client, asked, TOPICS), asked
 

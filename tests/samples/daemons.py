@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.commands import environment
-from tests.programs import Program, program
+from tests.programs import Program, piped, program
 
 ANY = "tcp://127.0.0.1:*"
 
@@ -19,14 +18,6 @@ def simulated(folder: Path, *flags: str, rate: str = "200") -> Iterator[tuple[st
     """Run a daemon on the simulator; give its two addresses."""
     fixed = ("--source", "simulator", "--accounts", "20", "--rate", rate, "--log-format", "json")
     where = ("--pub-endpoint", ANY, "--query-endpoint", ANY, "--data-dir", str(folder / "data"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mt4pump", "run", *fixed, *where, *flags],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with program(process) as run:
+    words = [sys.executable, "-m", "mt4pump", "run", *fixed, *where, *flags]
+    with program(piped(words, environment(), folder)) as run:
         yield run.endpoint(), run.endpoint("queries are answered on "), run

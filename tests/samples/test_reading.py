@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.programs import Program, program
+from tests.programs import Program, piped, program
 from tests.samples.daemons import simulated
 from tests.samples.languages import LANGUAGES, Words, Workshop, environment
 
@@ -23,16 +22,7 @@ FAULTS = "drop=3%,duplicate=3%,mute=6s:4s,restart=16s"
 @contextmanager
 def reading(command: Words, *arguments: str, extra: Mapping[str, str] | None = None) -> Iterator[Program]:
     """Run a sample, with ``extra`` in its environment."""
-    process = subprocess.Popen(
-        [*command, *arguments],
-        env={**environment(), **(extra or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
-    with program(process) as run:
+    with program(piped([*command, *arguments], {**environment(), **(extra or {})})) as run:
         yield run
 
 

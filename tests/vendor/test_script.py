@@ -11,22 +11,15 @@ import pytest
 
 from tests.bus import context
 from tests.cli.commands import environment
-from tests.programs import program
+from tests.programs import piped, program
 from tests.vendor.listener import pumping, received, session_flags
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 
 
 def daemon(folder: Path, library: Path, extra: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a daemon on the fake library, its log in one pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "mt4pump", *session_flags(str(library), str(folder))],
-        cwd=folder,
-        env=environment(extra),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = [sys.executable, "-m", "mt4pump", *session_flags(str(library), str(folder))]
+    return piped(words, environment(extra), folder)
 
 
 def test_daemon_publishes_what_the_script_plays(vendor_library: Path, tmp_path: Path) -> None:

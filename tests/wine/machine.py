@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tests import lock
+from tests.programs import piped
 from tests.vendor.compile import WINDOWS_64, compile_source
 from tests.wine.shims import PROCESS_PRNG_C, PROCESS_PRNG_DLL, SITE_CUSTOMIZE
 
@@ -96,17 +97,7 @@ class Machine:
         Never in a file: Wine 8 hands Python a plain file of ours as an invalid handle. SIGINT to the process arrives
         as Ctrl-C.
         """
-        return subprocess.Popen(
-            ["wine", str(program), *arguments],  # noqa: S607 - wherever the system has it
-            cwd=cwd or self.folder,
-            env=self.environment(extra),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        return piped(["wine", str(program), *arguments], self.environment(extra), cwd or self.folder)
 
     def run(
         self,

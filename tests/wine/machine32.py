@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.programs import piped
 from tests.vendor.compile import WINDOWS_32, compile_program, compile_source
 from tests.vendor.pe import pe_exports
 from tests.wine.machine import ROOT, Machine, install, locked_packages
@@ -91,16 +92,7 @@ class Machine32(Machine):
         if cwd not in {None, ROOT}:
             raise ValueError("programs on the 32-bit machine run in the project's folder")
         start = f"cd /d {self.windows(ROOT)} && {self.windows(program)} {' '.join(arguments)}"
-        return subprocess.Popen(
-            self.command("cmd", "/c", start),
-            env=self.environment(extra),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        return piped(self.command("cmd", "/c", start), self.environment(extra))
 
     def set_up(self) -> None:
         """Make the machine, unless it is there already as it should be."""
