@@ -204,7 +204,7 @@ class Daemon:
     @property
     def has_baseline(self) -> bool:
         """Return whether all tables were read once."""
-        return self._dispatcher.tables.has_baseline and self._dispatcher.trades.has_baseline
+        return self._dispatcher.tables.has_baseline and self._dispatcher.trades.orders.has_baseline
 
     @property
     def iterations(self) -> int:

@@ -57,7 +57,7 @@ class Running:
         """Return the first heartbeat that says that the session runs, once all tables are known: changes show then."""
         found = self.pumping()
         dispatcher = self.daemon._pump._dispatcher  # no message says it: the first read of a table publishes nothing  # noqa: SLF001
-        until(lambda: dispatcher.tables.has_baseline and dispatcher.trades.has_baseline, "the tables are read")
+        until(lambda: dispatcher.tables.has_baseline and dispatcher.trades.orders.has_baseline, "the tables are read")
         return found
 
     def rest(self) -> list[Message]:

@@ -61,7 +61,7 @@ class Dispatcher:
     @property
     def is_reading_baseline(self) -> bool:
         """Return whether the first read of a table is not compared to its end yet: a snapshot would lack rows."""
-        return self.work.is_busy and not (self.tables.has_baseline and self.trades.has_baseline)
+        return self.work.is_busy and not (self.tables.has_baseline and self.trades.orders.has_baseline)
 
     @property
     def counts(self) -> dict[str, int]:

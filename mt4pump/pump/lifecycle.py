@@ -224,11 +224,13 @@ class OrderEnd(NamedTuple):
 class OrderStates:
     """The open orders as last published, by ticket, and how the latest ended orders ended.
 
-    ``baseline_orders`` are those that the first table added with no event.
+    ``has_baseline`` is true once all open orders are known; ``baseline_orders`` are those that the first table added
+    with no event.
     """
 
     def __init__(self, is_visible: IsVisible = lambda _login: True) -> None:
         self.open = OrderRows()
+        self.has_baseline = False
         self.baseline_orders: set[int] = set()
         self._is_visible = is_visible
         self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
@@ -256,6 +258,7 @@ class OrderStates:
     def set_baseline(self, rows: Iterable[Fields]) -> None:
         """Replace all open orders, with no event."""
         self.open = OrderRows(row for row in rows if is_open_order(row))
+        self.has_baseline = True
         self.baseline_orders.clear()
         self._moved.clear()
 
@@ -265,14 +268,14 @@ class OrderStates:
         return {row["order"]: row for row in rows if row["order"] not in known}
 
     def compare(
-        self, array: Array, decoder: Decoder, run_steps: RunSteps | None = None, *, baseline: bool = False
+        self, array: Array, decoder: Decoder, run_steps: RunSteps | None = None
     ) -> Iterator[TradeChange | None]:
         """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 
         A missing order is published with its last known record, because the table does not show how it closed. If this
         manager no longer sees its account, the order may still be open: its change is ``deleted``, not ``closed``.
-        With ``baseline``, unknown orders are added to `baseline_orders` with no event. ``run_steps`` as in
-        `Table.compare`.
+        Until the first comparison has ended, unknown orders are added to `baseline_orders` with no event.
+        ``run_steps`` as in `Table.compare`.
         """
 
         def compare_order(order: int) -> Iterator[TradeChange]:
@@ -280,7 +283,7 @@ class OrderStates:
             row = decoder(of_table.rows(order)[-1]) if of_table is not None and order in of_table else None
             if row is None or row["cmd"] in MONEY_CHANGES:
                 yield from self._end_missing(order)
-            elif not baseline or order in self.open:
+            elif self.has_baseline or order in self.open:
                 yield from self._reconcile(order, row)
             elif is_open_order(row):
                 self.open[order] = row
@@ -294,6 +297,7 @@ class OrderStates:
             yield from read.index()
             yield from read.settle_all(known, ROWS_PER_STEP, skip=read)
             yield from read.settle_all(read, KEYS_PER_STEP)
+            self.has_baseline = True
         finally:
             self._read = None
 

@@ -23,13 +23,12 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeHandler:
-    """Publishes changes of orders (``orders``) and activations; ``has_baseline``: all open orders are known."""
+    """Publishes changes of orders (``orders``) and activations."""
 
     def __init__(
         self, writer: EventWriter, current: CurrentSession, encoding: str, is_visible: IsVisible, schedule: Schedule
     ) -> None:
         self.orders = OrderStates(is_visible)
-        self.has_baseline = False
         self._writer = writer
         self._current = current
         self._schedule = schedule
@@ -42,14 +41,12 @@ class TradeHandler:
         A row of a version with other fields is dropped: its order is published as new.
         """
         self.orders.set_baseline(self._unpacked(orders))
-        self.has_baseline = True
 
     def restore_late_orders(self, orders: Mapping[int, bytes], ts: int) -> None:
         """Set them when the journal opens late: publish, as synthetic, what the read at START would have published."""
-        if not self.has_baseline:
+        if not self.orders.has_baseline:
             known = {**self.orders.open, **self.orders.without_events(self._unpacked(orders))}
             self.orders.set_baseline(known.values())
-            self.has_baseline = True
             return
         for event in self.orders.catch_up(self._unpacked(orders)):
             self._publish(event, ts, synthetic=True)
@@ -101,17 +98,16 @@ class TradeHandler:
         array = self._table(again)
         if array is None:
             return
-        baseline, run_steps = not self.has_baseline, self._current.run_beside("trades")
-        for event in self.orders.compare(array, self._trade, run_steps, baseline=baseline):
+        is_first, run_steps = not self.orders.has_baseline, self._current.run_beside("trades")
+        for event in self.orders.compare(array, self._trade, run_steps):
             if event is None:
                 yield
             else:
                 self._publish(event, ts, synthetic=True)
-        if baseline:
+        if is_first:
             orders: dict[int, bytes] = {}
             (run_steps or list)(self.orders.open.copy_packed(orders))  # of a large server that takes some 20 ms
             self._writer.store_orders(orders)
-            self.has_baseline = True
         if with_activations:
             yield from self._publish_activations(array, ts, synthetic=True)
         yield from release(array)

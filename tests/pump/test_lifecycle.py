@@ -336,7 +336,7 @@ def test_the_array_of_a_compared_table_is_freed_without_the_garbage_collector() 
     class Array(bytearray):
         pass
 
-    orders, array = OrderStates(), Array(TRADE_RECORD.pack(BUY))
+    orders, array = primed(), Array(TRADE_RECORD.pack(BUY))
     freed = weakref.finalize(array, lambda: None)
     gc.disable()
     try:
