@@ -229,7 +229,7 @@ class Daemon:
         self._hang = self._hang or self._hang_detector.check(progress)
 
     def delete_old_files(self) -> None:
-        """Delete old logs, damaged journals and folders of the library when that is due; to be called often."""
+        """Delete old logs and damaged journals when that is due; to be called often."""
         self._old_files.check()
 
     def stop(self) -> bool:

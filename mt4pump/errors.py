@@ -14,9 +14,12 @@
     │   └── ConnectionLost           the session is gone, or was closed by us
     ├── HangError                    a thread hangs: the daemon ends, so that it is restarted
     ├── ClientError(code)            a wrong call of the client, or the daemon refused a query
+    │   └── QueryError               the query endpoint refused, or did not answer (in `client`)
+    ├── RequestError(code)           a request that gets only an error as its reply (in `query`)
     ├── LayoutError                  bytes or a layout that do not fit a record
     ├── FrameError                   a message that is not of this protocol
     ├── JournalError                 the journal cannot be read, or a page of it
+    │   └── JournalFileError         a fault of its file that SQLite does not name (in `journal`)
     └── ServiceError                 NSSM failed (in `service`)
 """
 

@@ -45,20 +45,17 @@ def journal_options(settings: Settings) -> JournalOptions:
     return JournalOptions(synchronous, settings.journal_max_age_s, settings.journal_max_bytes, identity)
 
 
-def _do_nothing() -> None:
-    """The DLL's threads start and end with its sessions."""
-
-
 class Source(NamedTuple):
     """Where sessions come from: the ``factory`` of Managers, its ``counters``, ``start``, ``stop``.
 
-    ``socket_class`` makes the publishing socket.
+    The DLL needs neither of the last two: its threads start and end with its sessions. ``socket_class`` makes the
+    publishing socket.
     """
 
     factory: ManagerFactory
     counters: Callable[[], Mapping[str, int]]
-    start: Callable[[], None] = _do_nothing
-    stop: Callable[[], None] = _do_nothing
+    start: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = lambda: None
     socket_class: SocketClass = DirectSocket
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -343,10 +343,8 @@ class Store:
             )
 
     def _read_kinds(self, kinds_at: int) -> dict[str, int]:
-        rows = self.connection.execute("SELECT CAST(kind AS BLOB), last FROM kinds")
-        kinds = {kind_of(kind): last for kind, last in rows}
+        kinds = self.connection.execute("SELECT CAST(kind AS BLOB), last FROM kinds")
         later = self.connection.execute(
-            'SELECT "offset", CAST(topic AS BLOB) FROM events WHERE "offset" > ? ORDER BY "offset"', (kinds_at,)
+            'SELECT CAST(topic AS BLOB), "offset" FROM events WHERE "offset" > ? ORDER BY "offset"', (kinds_at,)
         )
-        kinds.update((kind_of(topic), offset) for offset, topic in later)
-        return kinds
+        return {kind_of(topic): offset for topic, offset in chain(kinds, later)}

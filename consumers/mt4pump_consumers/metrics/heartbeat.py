@@ -252,7 +252,7 @@ ROWS = (
     HeartbeatRow(
         "deleted_files",
         "mt4pump_deleted_files_total",
-        "Old logs, damaged journals and folders of the library that the daemon deleted.",
+        "Old logs and damaged journals that the daemon deleted.",
         label="kind",
     ),
 )
