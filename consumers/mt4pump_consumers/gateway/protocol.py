@@ -246,21 +246,19 @@ PUBLIC_TEXTS: Mapping[str, str] = {
 """Texts for all other clients: those of the client library may name addresses, servers and logins."""
 
 
-def feed_state(status: DaemonStatus | None) -> str:
+def feed_state(status: DaemonStatus) -> str:
     """Return the state of the whole feed in one word."""
-    if status is None or not status.alive:
+    if not status.alive:
         return SILENT
     return LIVE if status.state == PUMPING else NO_FEED
 
 
-def status_message(status: DaemonStatus | None, log: str | None, confirmed: int | None) -> Json:
+def status_message(status: DaemonStatus, log: str | None, confirmed: int | None) -> Json:
     """Return what clients receive; ages in seconds, None for what never arrived.
 
     ``log`` and ``confirmed`` are of the events that were sent so far: ``status`` may be ahead of them.
     """
     message: Json = {"type": "status", "feed": feed_state(status), "log": log, "confirmed": confirmed}
-    if status is None:
-        return {**message, "state": "", "server": "", "offset": 0, "epoch": 0}
     known: Json = {"state": status.state, "server": status.server, "version": status.version}
     ages: Json = {"heartbeat_age_s": _rounded(status.age_s), "quote_age_s": _rounded(status.feed_age_s)}
     return {**message, **known, "offset": status.offset, "epoch": status.epoch, **ages}

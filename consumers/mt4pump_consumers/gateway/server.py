@@ -84,15 +84,14 @@ async def _run(settings: GatewaySettings, shutdown: Shutdown) -> int:
 
 def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
     """Return what checks tokens, by the settings; raises StartError for a file or key that cannot be used."""
-    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_s)
     found: list[Verifier] = []
     try:
         if settings.tokens is not None:
             found.append(TokenFile(settings.tokens))
         if settings.jwt_secret is not None:
-            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
+            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), settings))
         if settings.jwt_public_key is not None:
-            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
+            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, settings))
     except BadKey as error:
         raise StartError(str(error)) from error
     return found
@@ -128,7 +127,7 @@ class Gateway:
             self._work,
             settings,
         )
-        self._published: Json = status_message(None, None, None)
+        self._published = self._status()
         self._spare = SpareDescriptors()
         self._clients_at_s = 0.0
         self._token_trouble = ""
@@ -210,7 +209,6 @@ class Gateway:
     async def _welcome(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         session = ClientSession(connection, self.broadcaster.groups, self._settings)
-        session.window_s = self._settings.batch_window_s
         connection.writer = session.writer
         if (grant := connection.grant or self._anonymous(connection)) is not None and connection.enter(grant.owner):
             session.admit(grant)
@@ -296,7 +294,7 @@ class Gateway:
 
     def _live_epoch(self) -> int:
         status = self._feed.thread.status
-        return status.epoch if status is not None and feed_state(status) == LIVE else 0
+        return status.epoch if feed_state(status) == LIVE else 0
 
     def fault(self) -> str:
         """Return what keeps the feed from being live, empty for nothing; from any thread."""

@@ -32,7 +32,7 @@ class ClientSession:
         self.grant: Grant = NOBODY
         self.symbols: dict[str, None] = {}
         self.topics: dict[str, None] = {}
-        self.window_s = 0.0
+        self.window_s = settings.batch_window_s
         self.replayed_to, self.replayed, self._overlap_ends_s = 0, frozenset[str](), 0.0
         self._log: str | None = None
         self.wants_status = False

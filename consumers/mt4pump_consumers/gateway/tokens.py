@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from mt4pump.client.topic_state import unmatched, whole_kind
 from mt4pump.process.sources import line_of, table_lines, toml_and_text
 from mt4pump_consumers.gateway.limits import LimitedLog
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.topics import CHECKED_LIMIT, Allowed, is_name
 
 log = logging.getLogger(__name__)
@@ -205,7 +206,6 @@ def verify(verifiers: Sequence[Verifier], token: str, now_s: float) -> Grant:
 
 SECRET_LEAST_BYTES = 32
 """RFC 7518, 3.2: a key of the hash's size or larger."""
-LEEWAY_S = 30.0
 LATEST_S = 253_402_300_800
 """The end of the year 9999; a time in milliseconds is later."""
 INVALID = "token is not valid"
@@ -230,47 +230,34 @@ limited = LimitedLog(logging.getLogger(__name__))
 class JwtVerifier:
     """JSON Web Tokens signed with a shared secret (HS256) or a private key whose public half is ``key``."""
 
-    def __init__(  # noqa: PLR0917 - the settings of one kind of token
-        self,
-        key: Any,
-        algorithms: Sequence[str],
-        claim: str,
-        audience: str | None,
-        issuer: str | None,
-        leeway_s: float = LEEWAY_S,
-    ) -> None:
-        self._key, self._algorithms, self._claim = key, list(algorithms), claim
-        self._audience, self._issuer, self._leeway_s = audience, issuer, leeway_s
+    def __init__(self, key: Any, algorithms: list[str], settings: GatewaySettings) -> None:
+        self._key, self._algorithms, self._settings = key, algorithms, settings
 
     @classmethod
-    def of_secret(
-        cls, secret: str, claim: str, audience: str | None, issuer: str | None, leeway_s: float = LEEWAY_S
-    ) -> JwtVerifier:
+    def of_secret(cls, secret: str, settings: GatewaySettings) -> JwtVerifier:
         """Return a verifier for HS256; raises BadKey for a secret that can be guessed."""
         if len(secret.encode()) < SECRET_LEAST_BYTES:
             raise BadKey(f"jwt secret is shorter than {SECRET_LEAST_BYTES} bytes; make one with `openssl rand -hex 32`")
-        return cls(secret, ["HS256"], claim, audience, issuer, leeway_s)
+        return cls(secret, ["HS256"], settings)
 
     @classmethod
-    def of_public_key(
-        cls, path: Path, claim: str, audience: str | None, issuer: str | None, leeway_s: float = LEEWAY_S
-    ) -> JwtVerifier:
+    def of_public_key(cls, path: Path, settings: GatewaySettings) -> JwtVerifier:
         """Return a verifier for a public key in PEM; raises BadKey."""
         try:
             key = load_pem_public_key(path.read_bytes())
         except (OSError, ValueError) as error:
             raise BadKey(f"jwt public key {path} cannot be used ({error}); give a PEM file") from error
-        return cls(key, algorithms_of(key), claim, audience, issuer, leeway_s)
+        return cls(key, algorithms_of(key), settings)
 
     def verify(self, token: str, now_s: float) -> Grant | None:
         """Return what the claims give, None for a text that is no JSON Web Token; raises TokenError."""
         if token.count(".") != 2:
             return None
         claims = self._signed_claims(token)
-        expires_at_s = check_times(claims, now_s, self._leeway_s)
-        topics = topics_of(claims.get(self._claim))
+        expires_at_s = check_times(claims, now_s, self._settings.jwt_leeway_s)
+        topics = topics_of(claims.get(self._settings.jwt_claim))
         if topics is None:
-            raise TokenError(f"token has no claim {self._claim} with a list of topics")
+            raise TokenError(f"token has no claim {self._settings.jwt_claim} with a list of topics")
         subject = subject_of(claims)
         for warning in unmatched(topics[:CHECKED_LIMIT]):
             limited.write(logging.WARNING, "JSON Web Token of %r: %s", subject or "nobody", warning)
@@ -279,16 +266,12 @@ class JwtVerifier:
 
     def _signed_claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token with a good signature, audience and issuer; raises TokenError."""
+        audience, issuer = self._settings.jwt_audience, self._settings.jwt_issuer
         options: Any = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "sub", "jti")}
-        options["verify_aud"] = self._audience is not None
+        options["verify_aud"] = audience is not None
         try:
             claims: Mapping[str, Any] = jwt.decode(
-                token,
-                self._key,
-                algorithms=self._algorithms,
-                audience=self._audience,
-                issuer=self._issuer,
-                options=options,
+                token, self._key, algorithms=self._algorithms, audience=audience, issuer=issuer, options=options
             )
         except UNREADABLE as error:
             reason = next((text for kind, text in REASONS if isinstance(error, kind)), "it cannot be read")

@@ -11,6 +11,7 @@ import logging
 import pytest
 from mt4pump_consumers.gateway import tokens
 from mt4pump_consumers.gateway.limits import LINES, LimitedLog
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import Grant, JwtVerifier, TokenError, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
@@ -30,7 +31,8 @@ def token(**claims: object) -> str:
 
 
 def granted(text: str, leeway_s: float = 30.0) -> Grant:
-    return verify([JwtVerifier.of_secret(SECRET, "topics", None, None, leeway_s)], text, NOW_S)
+    settings = GatewaySettings(anonymous=True, jwt_leeway_s=leeway_s)
+    return verify([JwtVerifier.of_secret(SECRET, settings)], text, NOW_S)
 
 
 def refused(text: str, leeway_s: float = 30.0) -> TokenError:

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import (
     NOBODY,
     BadKey,
@@ -22,7 +23,7 @@ from mt4pump_consumers.gateway.tokens import (
 )
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
-NAMES = ("topics", None, None)
+SETTINGS = GatewaySettings(anonymous=True)
 
 
 def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> str:
@@ -31,7 +32,7 @@ def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> s
 
 def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
     expires_at_s = int(time.time()) + 60
-    grant = verify([JwtVerifier.of_secret(SECRET, *NAMES)], token(sub="support", exp=expires_at_s), time.time())
+    grant = verify([JwtVerifier.of_secret(SECRET, SETTINGS)], token(sub="support", exp=expires_at_s), time.time())
     assert (grant.name, grant.topics, grant.expires_at_s) == ("support", ("quote.*",), expires_at_s)
 
 
@@ -56,7 +57,7 @@ def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
 )
 def test_other_tokens_let_nobody_in(bad: str) -> None:
     with pytest.raises(TokenError):
-        verify([JwtVerifier.of_secret(SECRET, *NAMES)], bad, time.time())
+        verify([JwtVerifier.of_secret(SECRET, SETTINGS)], bad, time.time())
 
 
 @pytest.mark.parametrize(("made", "algorithm"), [("rsa", "RS256"), ("ec", "ES256")])
@@ -67,7 +68,7 @@ def test_a_public_key_checks_what_its_private_half_signed_and_is_no_secret(
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     path = tmp_path / "key.pem"
     path.write_bytes(public)
-    verifier = JwtVerifier.of_public_key(path, *NAMES)
+    verifier = JwtVerifier.of_public_key(path, SETTINGS)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     assert verify([verifier], token(pem, algorithm), time.time()).topics == ("quote.*",)
     with pytest.raises(TokenError):  # the public key taken for an HS256 secret, which anybody could sign with
@@ -75,7 +76,9 @@ def test_a_public_key_checks_what_its_private_half_signed_and_is_no_secret(
 
 
 def test_audience_and_issuer_must_fit_where_they_are_set() -> None:
-    verifier = JwtVerifier.of_secret(SECRET, "topics", "gateway", "broker")
+    verifier = JwtVerifier.of_secret(
+        SECRET, SETTINGS.model_copy(update={"jwt_audience": "gateway", "jwt_issuer": "broker"})
+    )
     assert verify([verifier], token(aud="gateway", iss="broker"), time.time())
     for claims in ({}, {"aud": "gateway"}, {"aud": "other", "iss": "broker"}):
         with pytest.raises(TokenError):
@@ -84,9 +87,9 @@ def test_audience_and_issuer_must_fit_where_they_are_set() -> None:
 
 def test_keys_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadKey, match="32 bytes"):
-        JwtVerifier.of_secret("short", *NAMES)
+        JwtVerifier.of_secret("short", SETTINGS)
     with pytest.raises(BadKey, match="PEM"):
-        JwtVerifier.of_public_key(tmp_path / "none.pem", *NAMES)
+        JwtVerifier.of_public_key(tmp_path / "none.pem", SETTINGS)
 
 
 def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
