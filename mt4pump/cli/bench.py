@@ -175,11 +175,9 @@ def run_case(case: Case, make_feed: Callable[[], Feed]) -> Outcome:
     """Run ``case`` and return its outcome; ``received.messages`` shows a subscriber that missed some."""
     if case.path == "bare":
         topic, body = _quote_frames()
-        loop = BareLoop(topic, body, 2 * case.events)
-        return _run_peer(case, loop, lambda: loop.run(case.events, case.rate))
+        return _run_peer(case, BareLoop(topic, body, 2 * case.events))
     if case.path == "naive":
-        pipeline, record = NaivePipeline(2 * case.events), quote_records()[0]
-        return _run_peer(case, pipeline, lambda: pipeline.run(case.events, case.rate, record))
+        return _run_peer(case, NaivePipeline(quote_records()[0], 2 * case.events))
     return _run_daemon(case, make_feed())
 
 
@@ -207,9 +205,9 @@ def _run_daemon(case: Case, feed: Feed) -> Outcome:
     return Outcome(case, case.events / seconds, slowest, feed.note())
 
 
-def _run_peer(case: Case, peer: BareLoop | NaivePipeline, run: Callable[[], float]) -> Outcome:
+def _run_peer(case: Case, peer: BareLoop | NaivePipeline) -> Outcome:
     with _subscribers(peer.endpoint, case, peer.probe) as receivers:
-        seconds = run()
+        seconds = peer.run(case.events, case.rate)
         slowest = _slowest(receivers)
     peer.close()
     return Outcome(case, case.events / seconds, slowest)

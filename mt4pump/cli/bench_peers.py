@@ -182,9 +182,10 @@ class BareLoop:
 
 
 class NaivePipeline:
-    """A first version of the pipeline; `notify` is what its callback does with each copied record."""
+    """A first version of the pipeline, fed with one ``record``; `notify` is what its callback does with each copy."""
 
-    def __init__(self, hwm: int) -> None:
+    def __init__(self, record: bytes, hwm: int) -> None:
+        self._record = record
         self._lock = threading.Lock()
         self._sent = 0
         self._seq: dict[str, int] = {}
@@ -204,13 +205,12 @@ class NaivePipeline:
         """Send one message that every receiver waits for."""
         asyncio.run_coroutine_threadsafe(self._probe(), self._loop).result()
 
-    def run(self, count: int, rate: float, record: bytes) -> float:
-        """Feed ``count`` records; return the seconds until the last was sent."""
-        began_s, notify = time.perf_counter(), self.notify
-        target = self._sent + count
+    def run(self, count: int, rate: float) -> float:
+        """Feed ``count`` records, once; return the seconds until the last was sent."""
+        began_s, notify, record = time.perf_counter(), self.notify, self._record
         for _ in paced(count, rate):
             notify(record)
-        while self._sent < target:
+        while self._sent < count:
             time.sleep(0.0005)
         return time.perf_counter() - began_s
 

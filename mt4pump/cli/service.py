@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
         _show(args, programs or chosen(["daemon"]), place)
         return EXIT_OK
     program = windows.find(args.nssm, windows.read_value(windows.NSSM_VALUE))
-    control = Control(Nssm(program, windows.run), windows.run, place, print)
+    control = Control(Nssm(program, windows.run), place, print)
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":

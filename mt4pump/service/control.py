@@ -24,7 +24,6 @@ from mt4pump.service.windows import (
     PENDING,
     RUNNING,
     STOPPED,
-    Call,
     CommandResult,
     Nssm,
     must,
@@ -44,8 +43,8 @@ LOG_TAIL_BYTES = 8192
 class Control:
     """Acts on services; ``report`` receives a line for each action done, or found done."""
 
-    def __init__(self, nssm: Nssm, call: Call, place: Placement, report: Callable[[str], None]) -> None:
-        self._nssm, self._call, self._place, self._report = nssm, call, place, report
+    def __init__(self, nssm: Nssm, place: Placement, report: Callable[[str], None]) -> None:
+        self._nssm, self._place, self._report = nssm, place, report
 
     def states(self) -> dict[str, str | None]:
         """Return the state of each program's service by the program's name; None: not installed."""
@@ -55,7 +54,7 @@ class Control:
         """Make folders, access rights and settings files; existing ones keep their contents."""
         root = Path(self._place.root)
         try:
-            secure(root, self._call, [Path(self._place.settings(program)) for program in PROGRAMS.values()])
+            secure(root, self._nssm.call, [Path(self._place.settings(program)) for program in PROGRAMS.values()])
             for program in programs:
                 Path(self._place.log(program)).parent.mkdir(parents=True, exist_ok=True)
                 settings = Path(self._place.settings(program))
@@ -81,7 +80,7 @@ class Control:
                 self._set_dependencies(other)
         if own_account:
             for command in own_rights(program, self._place):
-                must(self._call, command)
+                must(self._nssm.call, command)
         if state is None:
             self._report(f"{program.service}: installed")
         else:
@@ -215,7 +214,7 @@ class DryRun:
     def install(self, programs: Sequence[Program], *, own_account: bool = False) -> None:
         """Print what installs ``programs``, which are in starting order, on a machine that has none of them."""
         self._print(restrict(self._place.root))
-        control = Control(Nssm(self._nssm, self._answer), self._answer, self._place, report=lambda _line: None)
+        control = Control(Nssm(self._nssm, self._answer), self._place, report=lambda _line: None)
         for program in programs:
             control.install(program, own_account=own_account)
 

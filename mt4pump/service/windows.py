@@ -123,19 +123,19 @@ def find(given: Path | None, last: str | None) -> str:
 
 
 class Nssm:
-    """One NSSM program, run by ``call``."""
+    """One NSSM program, run by ``call``, as are all other commands."""
 
     def __init__(self, program: str, call: Call) -> None:
         self._program = program
-        self._call = call
+        self.call = call
 
     def run(self, *words: str) -> CommandResult:
         """Return the result of a command, whether it succeeded or not."""
-        return self._call([self._program, *words])
+        return self.call([self._program, *words])
 
     def must(self, *words: str) -> None:
         """Run a command that must succeed."""
-        must(self._call, [self._program, *words])
+        must(self.call, [self._program, *words])
 
     def set(self, service: str, *words: str) -> None:
         """Set a parameter, with `TRIES` tries."""
