@@ -203,9 +203,7 @@ def bind_address(flag: str | None, *, allow_plaintext: bool) -> str:
 @contextmanager
 def publishing(endpoint: str) -> Iterator[Player]:
     """Yield a `Player` on ``endpoint``; raises BindError. At the end it waits at most 2 s until all is sent."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.XPUB)
-    try:
+    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         socket.setsockopt(zmq.XPUB_NODROP, 1)  # a send fails when a queue is full
@@ -214,9 +212,6 @@ def publishing(endpoint: str) -> Iterator[Player]:
         except zmq.ZMQError as error:
             raise BindError(bind_failure(endpoint, error)) from error
         yield Player(socket)
-    finally:
-        socket.close()
-        context.term()
 
 
 class Player:
