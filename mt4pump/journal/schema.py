@@ -124,7 +124,7 @@ TABLES = (
     'CREATE TABLE orders (ticket INTEGER PRIMARY KEY, "row" BLOB NOT NULL)',
 )
 
-BEGINNING: dict[str, Any] = {
+INITIAL_META: dict[str, Any] = {
     "identity": "",  # of the account whose open orders are stored
     "mirror": 0,  # whether the table of open orders is complete
     "mirror_at": 0,  # up to which offset; events after it show the rest
@@ -220,7 +220,7 @@ def create(connection: sqlite3.Connection, base: int, now_ns: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in TABLES:
         connection.execute(statement)
-    write_meta(connection, {**BEGINNING, "log": secrets.token_hex(8), "base": base, "kinds_at": base, **before})
+    write_meta(connection, {**INITIAL_META, "log": secrets.token_hex(8), "base": base, "kinds_at": base, **before})
     pragma(connection, "application_id", APPLICATION_ID)
     pragma(connection, "user_version", VERSION)
     connection.execute("COMMIT")
@@ -228,7 +228,7 @@ def create(connection: sqlite3.Connection, base: int, now_ns: int) -> None:
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     """Return the table ``meta``."""
-    meta = {**BEGINNING, **dict(connection.execute("SELECT name, value FROM meta"))}
+    meta = {**INITIAL_META, **dict(connection.execute("SELECT name, value FROM meta"))}
     if "log" not in meta:
         raise JournalFileError(DAMAGED, "its metadata is missing: it is quarantined, a new one is begun")
     return meta

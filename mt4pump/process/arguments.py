@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from mt4pump.errors import EXIT_SETTINGS, did_you_mean
 from mt4pump.log import one_line
-from mt4pump.process.settings import SettingsClass, expected, extra_of, is_list, is_truth
+from mt4pump.process.settings import SettingsClass, expected, extra_of, is_boolean, is_list
 from mt4pump.process.sources import flag_name
 from mt4pump.process.values import size_text, text_list
 
@@ -98,7 +98,7 @@ def _add(section: argparse._ArgumentGroup, schema: SettingsClass, name: str) -> 
     # argparse itself interprets %
     text = f"{field.description} [{schema.naming().variable(name)}{_default(schema, name)}]".replace("%", "%%")
     flag, key = flag_name(name), SETTING_PREFIX + name
-    if is_truth(schema, name):
+    if is_boolean(schema, name):
         section.add_argument(flag, dest=key, default=None, action=argparse.BooleanOptionalAction, help=text)
     elif is_list(schema, name):
         section.add_argument(flag, dest=key, action="extend", nargs="+", metavar=_metavar(schema, name), help=text)

@@ -29,8 +29,6 @@ SHOWN_MAX = 60
 """Characters of a wrong value that a message repeats."""
 DISAGREEMENT = "disagreement"
 """Type of the pydantic error for settings that contradict each other."""
-TRUTH = "truth"
-"""Type of the pydantic error for true or false where neither belongs."""
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -108,8 +106,8 @@ class ProgramSettings(BaseSettings):
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         """Split lists, and refuse ``login = true``, which pydantic would take for 1."""
         name = str(info.field_name)
-        if isinstance(value, bool) and not is_truth(cls, name):
-            raise PydanticCustomError(TRUTH, "true and false are no numbers")
+        if isinstance(value, bool) and not is_boolean(cls, name):
+            raise PydanticCustomError("boolean", "true and false are no numbers")
         return text_list(value) if is_list(cls, name) else value
 
 
@@ -127,7 +125,7 @@ def is_list(schema: SettingsClass, name: str) -> bool:
     return isinstance(schema.model_fields[name].default, tuple)
 
 
-def is_truth(schema: SettingsClass, name: str) -> bool:
+def is_boolean(schema: SettingsClass, name: str) -> bool:
     """Return whether the setting is yes or no."""
     return schema.model_fields[name].annotation is bool
 
@@ -188,34 +186,31 @@ def _notes_on_secrets(schema: SettingsClass, origins: Mapping[str, Origin]) -> I
             yield f"{name} was given as a flag, which other users see in the list of processes: {cure}"
 
 
-def _validated(schema: type[S], sources: Sources) -> tuple[S | None, list[str]]:
-    """Return the settings, or what is wrong with the values.
+def _validated(schema: type[S], sources: Sources, without: Collection[str] = frozenset()) -> tuple[S | None, list[str]]:
+    """Return the settings, or what is wrong with the values; those named in ``without`` are left out.
 
     The error of pydantic holds the values, secrets too: nothing is raised while it is the current exception, so that it
     cannot become anybody's context.
     """
     try:
-        return schema(**sources.values), []
+        return schema(**{name: value for name, value in sources.values.items() if name not in without}), []
     except ValidationError as error:
-        wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
-        lines = _problem_lines(schema, error, sources.origins)
-    if not wrong:
-        return None, lines
+        errors = error.errors()
+    lines = _problem_lines(schema, errors, sources.origins, without)
     # Contradictions show only when every value is right by itself: look for them among the right ones.
-    try:
-        schema(**{name: value for name, value in sources.values.items() if name not in wrong})
-    except ValidationError as error:
-        lines += _problem_lines(schema, error, sources.origins, without=wrong)
+    wrong = {str(each["loc"][0]) for each in errors if each["loc"]}
+    if wrong and not without:
+        lines += _validated(schema, sources, wrong)[1]
     return None, lines
 
 
 def _problem_lines(
-    schema: SettingsClass, error: ValidationError, origins: Mapping[str, Origin], without: Collection[str] = frozenset()
+    schema: SettingsClass, errors: list[ErrorDetails], origins: Mapping[str, Origin], without: Collection[str]
 ) -> list[str]:
-    """Return the lines of ``error``, leaving out contradictions that involve settings named in ``without``."""
+    """Return the lines of ``errors``, leaving out contradictions that involve settings named in ``without``."""
     lines = []
-    with_wrong_parts = {each["loc"][0] for each in error.errors() if len(each["loc"]) > 1}
-    for each in error.errors():
+    with_wrong_parts = {each["loc"][0] for each in errors if len(each["loc"]) > 1}
+    for each in errors:
         if len(each["loc"]) == 1 and each["loc"][0] in with_wrong_parts:
             continue  # pydantic takes a list whose parts are wrong for an empty one
         if each["type"] == DISAGREEMENT:

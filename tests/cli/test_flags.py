@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
-from mt4pump.process.settings import is_list, is_truth
+from mt4pump.process.settings import is_boolean, is_list
 from mt4pump.process.sources import flag_name
 from mt4pump.settings import Settings
 
@@ -22,14 +22,14 @@ def test_flags_that_were_not_given_are_absent() -> None:
     assert given() == {}
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if not is_truth(Settings, name)])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if not is_boolean(Settings, name)])
 def test_every_setting_has_a_flag_that_takes_text_as_it_is(name: str) -> None:
     wanted = ("a", "b") if is_list(Settings, name) else "a,b"
     assert given(flag_name(name), "a,b") == {name: wanted}
     assert given(f"{flag_name(name)}=a,b") == {name: wanted}
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_truth(Settings, name)])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_boolean(Settings, name)])
 def test_every_truth_has_a_flag_and_its_opposite(name: str) -> None:
     flag = flag_name(name)
     assert given(flag) == {name: True}
