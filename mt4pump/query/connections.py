@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 
@@ -56,38 +56,33 @@ class QueuedRequest:
         return not isinstance(request, RequestError) and request.op == "snapshot" and request.cursor is None
 
 
-class WorkTime:
-    """The working time that a client, or a connection, has used; ``users`` are its connections with queued requests."""
+@dataclass(slots=True)
+class ClientWork:
+    """The working time that a client has used; ``users`` are its connections with queued requests."""
 
-    __slots__ = ("spent_s", "users")
-
-    def __init__(self) -> None:
-        self.spent_s = 0.0
-        self.users = 0
+    spent_s: float = 0.0
+    users: int = 0
 
 
-class PeerConnection(WorkTime):
+@dataclass(slots=True, eq=False)
+class PeerConnection:
     """One connection: its queued requests, the replies that libzmq still holds, and one that it did not accept.
 
-    ``number`` is its file descriptor, ``user`` the CURVE client's name, ``client`` whom it counts for.
+    ``number`` is its file descriptor, ``user`` the CURVE client's name, ``client`` whom it counts for, ``spent_s`` the
+    working time that it has used, ``used_s`` when its last request came.
     """
 
-    __slots__ = (
-        *("_unread", "blocked", "client", "name", "number", "queue", "unread_bytes"),
-        *("unread_since_s", "used_s", "user"),
-    )
-
-    def __init__(self, name: bytes, number: int, user: str, client: str) -> None:
-        super().__init__()
-        self.name = name
-        self.number = number
-        self.user = user
-        self.client = client
-        self.queue: deque[QueuedRequest] = deque()
-        self.blocked: tuple[tuple[bytes, ...], list[bytes]] | None = None
-        self._unread: deque[tuple[zmq.MessageTracker, int]] = deque()
-        self.unread_bytes = 0
-        self.unread_since_s = self.used_s = 0.0
+    name: bytes
+    number: int
+    user: str
+    client: str
+    queue: deque[QueuedRequest] = field(default_factory=deque)
+    blocked: tuple[tuple[bytes, ...], list[bytes]] | None = None
+    spent_s: float = 0.0
+    used_s: float = 0.0
+    unread_bytes: int = 0
+    unread_since_s: float = 0.0
+    _unread: deque[tuple[zmq.MessageTracker, int]] = field(default_factory=deque)
 
     def add_unread(self, tracker: zmq.MessageTracker, size: int, now_s: float) -> None:
         """Note that libzmq holds a reply of ``size`` bytes."""
@@ -109,7 +104,7 @@ class RequestScheduler:
 
     def __init__(self, options: QueryOptions) -> None:
         self._options = options
-        self._clients: dict[str, WorkTime] = {}
+        self._clients: dict[str, ClientWork] = {}
         self._active: dict[PeerConnection, None] = {}
         self._clock_s = self._client_clock_s = 0.0
         self.waiting = self.waiting_cheap = self.waiting_bytes = 0
@@ -168,7 +163,7 @@ class RequestScheduler:
 
     def _activate(self, connection: PeerConnection) -> None:
         """Add a connection to those served: what it did not use before gives it no right to more now."""
-        client = self._clients.setdefault(connection.client, WorkTime())
+        client = self._clients.setdefault(connection.client, ClientWork())
         if not client.users:
             client.spent_s = max(client.spent_s, self._client_clock_s)
         client.users += 1

@@ -40,7 +40,7 @@ class QuerySources(NamedTuple):
     request_snapshot: Callable[[SnapshotRequest], object]
     reader: JournalReader | None
     describe: Callable[[], Body]
-    yield_to_pump: YieldToPump | None = None
+    yield_to_pump: YieldToPump
 
 
 class RequestHandler:
@@ -57,7 +57,7 @@ class RequestHandler:
     ) -> None:
         self.counts = dict.fromkeys(fields_of("heartbeat")["query"].fields, 0)
         self.snapshots = SnapshotCache(options, now_s)
-        self.budget = WorkBudget(options.work_s, options.rest_s, is_stopping, sources.yield_to_pump)
+        self.budget = WorkBudget(options.work_s, options.rest_s, sources.yield_to_pump, is_stopping)
         self.fault_counters = FaultCounters(log)
         self._options = options
         self._sources = sources

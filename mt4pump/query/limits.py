@@ -110,25 +110,25 @@ class YieldToPump:
 
 
 class WorkBudget:
-    """Measures the time of one request and rests in between; without ``yield_to_pump`` after each ``work_s``.
+    """Measures the time of one request, yields to the pump, and beside a rapid stream rests after each ``work_s``.
 
-    ``rest_s`` is how long it rests beside a rapid stream.
+    ``rest_s`` is how long it rests.
     """
 
     def __init__(
         self,
         work_s: float,
         rest_s: float,
+        yield_to_pump: YieldToPump,
         is_stopping: Callable[[], bool] = lambda: False,
-        yield_to_pump: YieldToPump | None = None,
         *,
         now_s: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._work_s = work_s
         self.rest_s = rest_s
-        self._is_stopping = is_stopping
         self._yield_to_pump = yield_to_pump
+        self._is_stopping = is_stopping
         self._now_s = now_s
         self._sleep = sleep
         self.begin()
@@ -142,18 +142,17 @@ class WorkBudget:
         return self._now_s() - self._began_s
 
     def tick(self) -> bool:
-        """Yield or rest when it is time to; return whether it rested for a rapid stream. Raises Stopped.
+        """Yield or rest when it is time to; return whether it rested. Raises Stopped.
 
         To be called every few dozen microseconds of work.
         """
-        if self._yield_to_pump is not None:
-            self._yield_to_pump()
+        self._yield_to_pump()
         if self._now_s() - self._since_s < self._work_s:
             return False
         if self._is_stopping():
             raise Stopped
-        is_rapid = self._yield_to_pump is not None and self._yield_to_pump.is_rapid()
-        if is_rapid or self._yield_to_pump is None:
+        is_rapid = self._yield_to_pump.is_rapid()
+        if is_rapid:
             self._sleep(self.rest_s)
         self._since_s = self._now_s()
         return is_rapid

@@ -85,6 +85,7 @@ class ZapServer(ABC, Thread):
         self._guards: tuple[Callable[[], object], ...] = ()
         self._wake_numbers: tuple[Callable[[], int | None], ...] = ()
         self._has_traffic = False
+        self._waiting: list[tuple[str, list[bytes]]] = []  # requests that are answered later, by address
         self._context = context
         self._guard_failures = 0
         self._guards_at_s = 0.0
@@ -181,7 +182,7 @@ class ZapServer(ABC, Thread):
         After something came over a connection the next wait is `POLL_MS`, so a flood costs no more than that.
         """
         numbers = [number() for number in self._wake_numbers]
-        if self._has_traffic or self._has_deferred or not numbers or None in numbers:
+        if self._has_traffic or self._waiting or not numbers or None in numbers:
             self._has_traffic = False
             return bool(self._socket.poll(POLL_MS, zmq.POLLIN))
         poller = zmq.Poller()
@@ -213,17 +214,12 @@ class ZapServer(ABC, Thread):
     def _reply(self, frames: list[bytes]) -> None:
         self._socket.send_multipart(self._answer(frames), zmq.NOBLOCK)
 
-    @property
-    def _has_deferred(self) -> bool:
-        """Return whether requests wait for `_run_periodic`."""
-        return False
-
     def _is_deferred(self, _frames: list[bytes]) -> bool:
-        """Return whether this request is answered later."""
+        """Return whether this request is answered later, by `_run_periodic`."""
         return False
 
     def _run_periodic(self) -> None:
-        """Do periodic work, about every `QUIET_MS`; every `POLL_MS` while requests are deferred."""
+        """Do periodic work, about every `QUIET_MS`; every `POLL_MS` while requests wait."""
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         """Return the reply to one ZAP request: status 200 and the client's name, or 300 or 400."""
@@ -272,7 +268,6 @@ class PlainAuthenticator(ZapServer):
     ) -> None:
         super().__init__(context, fault_counters, now_s)
         self._probation: dict[str, tuple[float, float]] = {}  # until when, and when the next connection may enter
-        self._waiting: list[tuple[str, list[bytes]]] = []
 
     def reload(self) -> None:
         """Do nothing: there is nothing to read."""
@@ -310,10 +305,6 @@ class PlainAuthenticator(ZapServer):
         if (generation := self._generation()) is None:
             return self._refuse("refused_crowd", f"a client from {address} ")
         return "", user_id(address or "local", generation)
-
-    @property
-    def _has_deferred(self) -> bool:
-        return bool(self._waiting)
 
     def _is_deferred(self, frames: list[bytes]) -> bool:
         if len(frames) < 8 or frames[4] != PUBLISHED.encode() or len(self._waiting) >= WAITING_LIMIT:

@@ -31,7 +31,7 @@ from mt4pump.security import EVERYTHING
 from tests.bus import LIMIT_S, until
 from tests.fuzz import MemoryByTenth, QuoteAges, QuoteReader, give_way, report_line
 from tests.programs import Program, program
-from tests.query.endpoint import FakePump, FakeReader, accounts, stored
+from tests.query.endpoint import UNDISTURBED, FakePump, FakeReader, accounts, stored
 
 WINDOW = 32
 """Queries under way per connection."""
@@ -225,7 +225,11 @@ def fuzz_directly(count: int, seed: int, report: Callable[[str], object]) -> Mem
     rng = random.Random(seed)  # noqa: S311 - as above
     pump = FakePump(accounts(30))
     sources = QuerySources(
-        lambda _user: EVERYTHING, lambda request: request.answer(pump.snapshot), FakeReader(stored(50)), dict
+        lambda _user: EVERYTHING,
+        lambda request: request.answer(pump.snapshot),
+        FakeReader(stored(50)),
+        dict,
+        UNDISTURBED,
     )
     limits = QueryOptions(snapshot_wait_s=LIMIT_S, page_s=LIMIT_S)
     handler = RequestHandler(limits, sources, sleep=lambda _seconds: None)

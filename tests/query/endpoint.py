@@ -14,7 +14,7 @@ from mt4pump.errors import PumpError
 from mt4pump.journal import JournalPage, JournalReader, Replayed, Stored
 from mt4pump.pump.snapshot import SnapshotRequest, StateRow, StateSnapshot
 from mt4pump.query.handlers import QuerySources
-from mt4pump.query.limits import QueryOptions
+from mt4pump.query.limits import QueryOptions, YieldToPump
 from mt4pump.query.server import QueryServer
 from mt4pump.security import EVERYTHING, Permissions
 from mt4pump.settings import Settings
@@ -23,6 +23,10 @@ from tests.bus import ANY_PORT, LIMIT_S, context, wire_settings
 
 EPOCH, LOG, TS = 1_700_000_000_000, "log-of-the-tests", 1_700_000_000_000_000_000
 DESCRIPTION: Body = {"epoch": EPOCH, "log": LOG, "protocol": 1}
+
+
+UNDISTURBED = YieldToPump(lambda: False)
+"""What yields to a pump that is always idle."""
 
 
 class Reply(NamedTuple):
@@ -182,7 +186,7 @@ def serving(setup: Setup = Setup()) -> Iterator[Endpoint]:  # noqa: B008 - immut
     """Give a running server; it must end without a crash."""
     with context() as own:
         pump = setup.pump or FakePump()
-        sources = QuerySources(setup.permissions, pump.request, setup.reader, setup.describe)
+        sources = QuerySources(setup.permissions, pump.request, setup.reader, setup.describe, UNDISTURBED)
         settings = setup.settings or wire_settings()
         server = QueryServer(own, ANY_PORT, settings, setup.options, sources, secure=setup.secure)
         server.start()

@@ -22,7 +22,7 @@ from mt4pump.query.requests import EVERY_TOPIC, ParsedRequest, RequestError
 from mt4pump.query.snapshots import Peer
 from mt4pump.security import EVERYTHING
 from mt4pump.wire import Body
-from tests.query.endpoint import LOG, TS, BrokenJournalError, FakePump, FakeReader, accounts, stored
+from tests.query.endpoint import LOG, TS, UNDISTURBED, BrokenJournalError, FakePump, FakeReader, accounts, stored
 from tests.query.test_limits import Clock
 
 PEER = Peer(b"peer", "")
@@ -39,7 +39,7 @@ def handler_of(
 ) -> RequestHandler:
     """Return a handler; with a ``clock`` only that moves its time."""
     times = {"now_s": lambda: clock.now_s, "sleep": clock.sleep} if clock else {}
-    sources = QuerySources(lambda _user: EVERYTHING, request_snapshot, reader, describe)
+    sources = QuerySources(lambda _user: EVERYTHING, request_snapshot, reader, describe, UNDISTURBED)
     return RequestHandler(QueryOptions(**options), sources, **times)  # type: ignore[arg-type]
 
 
@@ -150,7 +150,7 @@ def asked(
 def one(
     reader: JournalReader, request: ParsedRequest, *prefixes: bytes, options: QueryOptions = OPTIONS
 ) -> tuple[Body, list[bytes]]:
-    stopped_clock = WorkBudget(60, 0, now_s=lambda: 0.0)  # a machine that is slow for once ends no page
+    stopped_clock = WorkBudget(60, 0, UNDISTURBED, now_s=lambda: 0.0)  # a machine that is slow for once ends no page
     return replay_page(reader, request, prefixes or EVERY_TOPIC, options, stopped_clock)
 
 
@@ -226,7 +226,7 @@ def test_a_search_that_finds_nothing_ends_too_and_can_be_continued() -> None:
 def test_a_stop_ends_it_between_two_slices() -> None:
     reader = FakeReader(stored(1_000))
     with pytest.raises(Stopped):
-        replay_page(reader, asked(), EVERY_TOPIC, QueryOptions(), WorkBudget(0, 0, lambda: True, now_s=lambda: 0.0))
+        replay_page(reader, asked(), EVERY_TOPIC, QueryOptions(), WorkBudget(0, 0, UNDISTURBED, lambda: True))
     assert reader.steps == 1
 
 
@@ -269,10 +269,10 @@ def test_pages_of_any_size_add_up_to_all_events(data: st.DataObject) -> None:
 def test_a_page_beside_a_rapid_stream_ends_where_the_work_rests() -> None:
     """Its reader needs a core as well: many small pages, not one large one."""
     rapid = YieldToPump(lambda: False, itertools.count(10_000, 10_000).__next__, now_s=itertools.count(1.0).__next__)
-    budget = WorkBudget(0.0, 0.0, yield_to_pump=rapid, now_s=lambda: 0.0, sleep=lambda _s: None)
+    budget = WorkBudget(0.0, 0.0, rapid, now_s=lambda: 0.0, sleep=lambda _s: None)
     head, _ = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, budget)
     assert (head["count"], head["next"]) == (OPTIONS.slice_rows, OPTIONS.slice_rows)
-    quiet = WorkBudget(0.0, 0.0, yield_to_pump=YieldToPump(lambda: False), now_s=lambda: 0.0, sleep=lambda _s: None)
+    quiet = WorkBudget(0.0, 0.0, UNDISTURBED, now_s=lambda: 0.0, sleep=lambda _s: None)
     head, _ = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, quiet)
     assert head["count"] == 3_000
 

@@ -26,6 +26,7 @@ from tests.query.endpoint import (
     DESCRIPTION,
     EPOCH,
     LOG,
+    UNDISTURBED,
     BrokenJournalError,
     FakePump,
     FakeReader,
@@ -360,7 +361,7 @@ def test_a_server_that_never_ran_releases_its_address() -> None:
 
 def made(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> QueryServer:
     """Return a server that was not started."""
-    sources = QuerySources(lambda _user: EVERYTHING, FakePump().request, None, dict)
+    sources = QuerySources(lambda _user: EVERYTHING, FakePump().request, None, dict, UNDISTURBED)
     return QueryServer(own, endpoint, wire_settings(), QueryOptions(), sources, secure=lambda _socket: None)
 
 

@@ -14,7 +14,7 @@ from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget
 from mt4pump.query.requests import EVERY_TOPIC, Cursor, RequestError, parse_cursor
 from mt4pump.query.snapshots import Peer, RowEncoder, SnapshotCache, SortedSnapshot, extend_map, page, sort_snapshot
 from mt4pump.wire import Body
-from tests.query.endpoint import EPOCH, LOG, TS, accounts, snapshot_of
+from tests.query.endpoint import EPOCH, LOG, TS, UNDISTURBED, accounts, snapshot_of
 
 OPTIONS = QueryOptions(snapshots_held=3, page_bytes=100_000)
 Page = tuple[Body, list[bytes]]
@@ -22,7 +22,7 @@ ME, OTHER = Peer(b"me", ""), Peer(b"other", "")
 
 
 def unlimited() -> WorkBudget:
-    return WorkBudget(60, 0, now_s=lambda: 0.0)
+    return WorkBudget(60, 0, UNDISTURBED, now_s=lambda: 0.0)
 
 
 def sort(snapshot: StateSnapshot, *prefixes: bytes, peer: Peer = ME) -> SortedSnapshot:
@@ -123,7 +123,7 @@ def test_a_large_snapshot_is_sorted() -> None:
 
 def test_sorting_stops_when_the_thread_is_to_stop() -> None:
     with pytest.raises(Stopped):
-        sort_snapshot(accounts(10), ME, EVERY_TOPIC, WorkBudget(0, 0, lambda: True))
+        sort_snapshot(accounts(10), ME, EVERY_TOPIC, WorkBudget(0, 0, UNDISTURBED, lambda: True))
 
 
 TOPICS = st.sampled_from([b"trade.%d" % number for number in range(30)] + [b"quote.A", b"quote.B", b"user.7"])

@@ -15,7 +15,7 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import FAULTS, LOST, PUMPING, Command, ManagerSession, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.handlers import QuerySources, RequestHandler
-from mt4pump.query.limits import QueryOptions
+from mt4pump.query.limits import QueryOptions, YieldToPump
 from mt4pump.query.snapshots import Peer
 from mt4pump.security import EVERYTHING
 from mt4pump.settings import Settings
@@ -47,7 +47,13 @@ class Daemon:
         if journal.has_orders:
             self.dispatcher.trades.restore_orders(journal.open_orders())
         self.session: ManagerSession | None = None
-        sources = QuerySources(lambda _user: EVERYTHING, self._request_snapshot, journal, self._describe)  # type: ignore[arg-type]
+        sources = QuerySources(
+            lambda _user: EVERYTHING,
+            self._request_snapshot,
+            journal,  # type: ignore[arg-type]
+            self._describe,
+            YieldToPump(lambda: False),
+        )
         self.requests = RequestHandler(UNHURRIED, sources, now_s=clock.now_s, sleep=clock.advance)
         self._refused_seen = 0
         self._heartbeat_at_s = 0.0
