@@ -174,9 +174,10 @@ def play_command(args: argparse.Namespace) -> int:
             player.wait_for_subscriber(asked)
         _play_once(recording, player, args.speed, asked)
         for _ in range(args.repeat - 1):
-            if not (asked.is_set() or recording.problem):
-                with Recording(args.file) as again:
-                    _play_once(again, player, args.speed, asked)
+            if asked.is_set() or recording.problem:
+                break
+            with Recording(args.file) as again:
+                _play_once(again, player, args.speed, asked)
     report("play", player.summary())
     if recording.problem:
         report("play", f"{args.file}: {recording.problem}")

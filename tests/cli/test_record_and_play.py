@@ -216,9 +216,10 @@ def test_an_incomplete_file_is_played_up_to_its_last_complete_message(tmp_path: 
 
 
 @posix
-def test_ctrl_c_ends_a_player_that_waits(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_player_that_waits_however_often_it_was_to_play(tmp_path: Path) -> None:
     recorded(tmp_path / "a", [0.0, 3600.0])
-    with start("play", str(tmp_path / "a"), "--no-wait", "--endpoint", "tcp://127.0.0.1:*") as process:
+    flags = ("--no-wait", "--repeat", str(10**15), "--endpoint", "tcp://127.0.0.1:*")
+    with start("play", str(tmp_path / "a"), *flags) as process:
         try:
             assert process.stderr is not None
             assert "this is not live" in process.stderr.readline()
