@@ -163,11 +163,10 @@ class QuoteSchedule:
     """Maps positions of a schedule (seconds) to a clock that the caller reads (seconds).
 
     The first position asked for after the start or a `pause` is due at once. Later ones are counted from there, so
-    small delays are caught up. More than ``max_lag_s`` behind, the schedule slips; ``slips`` counts how often.
+    small delays are caught up. More than `MAX_LAG_S` behind, the schedule slips; ``slips`` counts how often.
     """
 
-    def __init__(self, max_lag_s: float = MAX_LAG_S) -> None:
-        self._max_lag_s = max_lag_s
+    def __init__(self) -> None:
         self._zero_s: float | None = None
         self.slips = 0
 
@@ -176,7 +175,7 @@ class QuoteSchedule:
         if self._zero_s is None:
             self._zero_s = now_s - position_s
         late_s = now_s - self._zero_s - position_s
-        if late_s > self._max_lag_s:
+        if late_s > MAX_LAG_S:
             self._zero_s += late_s
             self.slips += 1
             return 0.0

@@ -154,14 +154,15 @@ class Instrument:
 
     __slots__ = (
         "ask", "ask_high", "ask_low", "base", "bid", "bid_high", "bid_low", "con_symbol", "fixed", "high", "low",
-        "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads", "triggers",
+        "market", "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads", "triggers",
     )  # fmt: skip
 
-    def __init__(self, spec: Specification, position: int, random: Random | None) -> None:
+    def __init__(self, market: Market, spec: Specification, random: Random | None) -> None:
+        self.market = market
         self.spec = spec
         self.name = spec.symbol
         self.raw_name = spec.symbol.encode("ascii").ljust(NAME_BYTES, b"\0")
-        self.position = position
+        self.position = len(market.instruments)
         self.scale = spec.scale
         self.base = self.bid = self.high = self.low = round(spec.price * spec.scale)
         self.ask = self.bid + spec.spread
@@ -242,7 +243,7 @@ class Market:
 
     def add(self, spec: Specification, random: Random | None = None) -> Instrument:
         """Add a symbol and return it."""
-        instrument = Instrument(spec, len(self.instruments), random)
+        instrument = Instrument(self, spec, random)
         self.instruments.append(instrument)
         self.by_raw_name[instrument.raw_name] = instrument
         if spec.is_currency_pair and spec.quote == "USD":

@@ -264,7 +264,7 @@ class OrderBook:
     def _expiring(self, expiration: int, ticket: int) -> Order | None:
         """Return the order of an entry, if it is still pending with that expiration."""
         order = self.orders.get(ticket)
-        return order if order and order.is_pending and order.expiration == expiration else None
+        return order if order and not order.is_position and order.expiration == expiration else None
 
     def _add_triggers(self, order: Order) -> None:
         """Add the order's triggers; rebuild those of its instrument when most of them are outdated."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mt4pump.mt4.codes import PENDING_COMMANDS, ActivationType, MarginLevelType, TradeCommand, TradeReason, TradeState
+from mt4pump.mt4.codes import ActivationType, MarginLevelType, TradeCommand, TradeReason, TradeState
 from mt4pump.mt4.layout import MARGIN_LEVEL, TRADE_RECORD
-from mt4pump.simulator.market import Instrument, Market
+from mt4pump.simulator.market import Instrument
 
 COMMENT_BYTES = 31
 """What fits the field with its NUL."""
@@ -70,7 +70,6 @@ class Order:
     """
 
     account: SimulatedAccount
-    market: Market
     instrument: Instrument
     cmd: int
     volume: int
@@ -94,13 +93,8 @@ class Order:
 
     @property
     def is_position(self) -> bool:
-        """Return whether it is a position at the market."""
+        """Return whether it is a position at the market, and does not wait for its price."""
         return self.cmd <= TradeCommand.OP_SELL
-
-    @property
-    def is_pending(self) -> bool:
-        """Return whether it waits for its price."""
-        return self.cmd in PENDING_COMMANDS
 
     @property
     def is_buy(self) -> bool:
@@ -119,12 +113,12 @@ class Order:
 
     def conversion(self) -> float:
         """Return deposit currency per quote currency of the symbol."""
-        return self.market.rate(self.instrument.spec.quote, self.account.group.currency)
+        return self.instrument.market.rate(self.instrument.spec.quote, self.account.group.currency)
 
     def fix_terms(self) -> None:
         """Set the rate from margin currency to deposit currency, and the commission, as at opening."""
-        currency = self.account.group.currency
-        self.margin_rate = round(self.market.rate(self.instrument.spec.margin_currency, currency), 8)
+        instrument, currency = self.instrument, self.account.group.currency
+        self.margin_rate = round(instrument.market.rate(instrument.spec.margin_currency, currency), 8)
         self.fix_commission()
 
     def fix_commission(self) -> None:

@@ -109,12 +109,11 @@ class TickFiles:
                 continue
             if tick is None:
                 continue
-            symbol = tick[2]
-            if symbol not in self._symbols and len(self._symbols) >= SYMBOLS_MAX:
-                yield line_number, f"symbol {symbol!r} is one of more than {SYMBOLS_MAX}; are the columns right?"
-                continue
-            self._symbols.add(symbol)
-            yield line_number, tick
+            if len(self._symbols) >= SYMBOLS_MAX and tick[2] not in self._symbols:
+                yield line_number, f"symbol {tick[2]!r} is one of more than {SYMBOLS_MAX}; are the columns right?"
+            else:
+                self._symbols.add(tick[2])
+                yield line_number, tick
 
     def _open(self, number: int, path: Path) -> TickFile:
         """Read the first rows: which format the file has, and whether its rows as a whole make sense."""

@@ -190,7 +190,7 @@ class Traders:
         for number in range(len(positions), closes):
             cmd = TradeCommand.OP_BUY if number % 2 else TradeCommand.OP_SELL
             account, instrument = accounts[number % len(accounts)], instruments[number % len(instruments)]
-            order = Order(account, self._market, instrument, cmd, 1, comment="burst")
+            order = Order(account, instrument, cmd, 1, comment="burst")
             self._book.open(order)
             positions.append(order)
         for order in positions:
@@ -208,7 +208,7 @@ class Traders:
         sl, tp = (0, 0) if account.is_gambler else self._stops(instrument, buy=cmd == TradeCommand.OP_BUY)
         reason = random.choice((TradeReason.TR_REASON_CLIENT, TradeReason.TR_REASON_EXPERT, TradeReason.TR_REASON_WEB))
         magic = random.randrange(1, 10_000) if reason == TradeReason.TR_REASON_EXPERT else 0
-        order = Order(account, self._market, instrument, cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason)
+        order = Order(account, instrument, cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason)
         order.comment = random.choice(COMMENTS)
         self._book.open(order)
         return True
@@ -237,7 +237,7 @@ class Traders:
         return sl if random.random() < 0.7 else 0, tp if random.random() < 0.6 else 0
 
     def _pick(self, account: SimulatedAccount, *, pending: bool) -> Order | None:
-        orders = [o for o in account.orders.values() if o.is_pending == pending and not o.activation]
+        orders = [o for o in account.orders.values() if o.is_position != pending and not o.activation]
         return self._random.choice(orders) if orders else None
 
     def _close(self, account: SimulatedAccount) -> bool:
@@ -265,7 +265,7 @@ class Traders:
         # There is no opposite position yet: open one now, so that a later action can close both.
         cmd = TradeCommand.OP_SELL if order.is_buy else TradeCommand.OP_BUY
         volume = max(1, order.volume * self._random.choice((1, 1, 2)) // 2)
-        self._book.open(Order(account, self._market, instrument, cmd, volume, comment="hedge"))
+        self._book.open(Order(account, instrument, cmd, volume, comment="hedge"))
         return True
 
     def _modify(self, account: SimulatedAccount) -> bool:
@@ -273,7 +273,7 @@ class Traders:
         if order is None:
             return False
         instrument, price = order.instrument, None
-        if order.is_pending:
+        if not order.is_position:
             price = order.open_price + (-1 if order.open_price > instrument.bid else 1) * instrument.spec.spread
             if abs(price - instrument.bid) < 3 * instrument.spec.spread:
                 price = order.open_price
@@ -283,7 +283,7 @@ class Traders:
 
     def _place(self, account: SimulatedAccount) -> bool:
         random = self._random
-        if sum(order.is_pending for order in account.orders.values()) >= PENDING_LIMIT:
+        if len(account.orders) - len(account.positions) >= PENDING_LIMIT:
             return False
         instrument = random.choice(self._market.instruments)
         cmd = random.choice((
@@ -298,9 +298,7 @@ class Traders:
         expiration = self._context.server_time_s + lifetime_s if lifetime_s else 0
         volume = self._volume(account, instrument)
         if volume:
-            self._book.place(
-                Order(account, self._market, instrument, cmd, volume, price, sl=sl, tp=tp, expiration=expiration)
-            )
+            self._book.place(Order(account, instrument, cmd, volume, price, sl=sl, tp=tp, expiration=expiration))
         return bool(volume)
 
     def _cancel(self, account: SimulatedAccount) -> bool:

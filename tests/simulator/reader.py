@@ -15,7 +15,9 @@ from typing import Any
 from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.mt4.manager import Manager, Notify
 from mt4pump.mt4.record import Decoder
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 
@@ -41,9 +43,7 @@ class Reader:
         self.at_start: dict[str, bytes] = {}
         self.wake = Event()
         self.select = select
-        self.manager.connect("simulated:443")
-        self.manager.login(1, "any")
-        self.manager.pump(flags, self.notify)
+        pump(self.manager, self.notify, flags)
 
     def notify(self, code: int, action: int, data: bytes) -> None:
         if code == PumpCode.START_PUMPING:
@@ -86,6 +86,20 @@ class Reader:
 
     def decoded_quotes(self) -> list[dict[str, Any]]:
         return list(decode_quote.many(bytes(self.quotes)))
+
+
+def pump(manager: Manager, notify: Notify, flags: int = 0) -> None:
+    """Connect, log in, and switch to pumping."""
+    manager.connect("simulated:443")
+    manager.login(1, "any")
+    manager.pump(flags, notify)
+
+
+def collected(broker: SimulatedBroker) -> list[RawEvent]:
+    """Return a list to which the events of ``broker`` are added from now on."""
+    events: list[RawEvent] = []
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    return events
 
 
 def wait_for(seen: Callable[[], object], limit_s: float = LIMIT_S) -> None:

@@ -24,16 +24,14 @@ from mt4pump.simulator.accounts import LEAK_PREFIX
 from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.options import SimulatorOptions
 
-from .reader import START_S, RawEvent, decode_quote, decode_trade
+from .reader import START_S, RawEvent, collected, decode_quote, decode_trade
 
 QUOTES = 120_000
 
 
 def run(quotes: int, chunk: int, **options: Any) -> tuple[SimulatedBroker, list[RawEvent], list[bytes]]:
     broker = SimulatedBroker(SimulatorOptions(**{"start_s": START_S, **options}))
-    events: list[RawEvent] = []
-    lines: list[bytes] = []
-    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    events, lines = collected(broker), list[bytes]()
     while broker.quotes < quotes:
         broker.walk(min(chunk, quotes - broker.quotes), START_S, 0.001, lines.append)
     return broker, events, lines
@@ -66,8 +64,7 @@ def test_another_seed_gives_other_events() -> None:
 def test_prices_and_orders_change_the_same_when_nobody_wants_quotes() -> None:
     broker, events, _ = run(5_000, 256)
     unread = SimulatedBroker(SimulatorOptions(start_s=START_S))
-    received: list[RawEvent] = []
-    unread.context.emit = lambda code, action, data: received.append((code, action, data))
+    received = collected(unread)
     unread.walk(5_000, START_S, 0.001, None)
     assert received == events
     assert unread.book.records.table() == broker.book.records.table()
@@ -228,8 +225,7 @@ def test_every_secret_field_begins_with_the_leak_prefix(table: str, record: Reco
 
 def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
     broker = SimulatedBroker(SimulatorOptions(start_s=START_S))
-    events: list[RawEvent] = []
-    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    events = collected(broker)
     broker.walk(3000, START_S, 0.001, None)
     instrument = broker.market.instruments[0]
     instrument.high = instrument.base * 2
@@ -247,8 +243,7 @@ def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
 
 def test_an_account_in_margin_call_is_reported_and_stopped_out() -> None:
     broker = SimulatedBroker(SimulatorOptions(start_s=START_S))
-    events: list[RawEvent] = []
-    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    events = collected(broker)
     account = next(account for account in broker.accounts.all if account.positions)
     account.is_gambler = True
     broker.accounts.pay(account, balance=-account.balance)

@@ -16,7 +16,7 @@ from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
 
-from .reader import START_S, RawEvent, decode_quote, write_ticks
+from .reader import START_S, collected, decode_quote, write_ticks
 
 FOREVER = math.inf
 
@@ -131,8 +131,7 @@ def test_time_that_runs_backwards_in_a_file_loses_no_tick(tmp_path: Path) -> Non
 def test_digits_grow_when_later_rows_have_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
     feed, broker = replay(write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", "1,EURUSD,1.12345,1.2"), math.inf)
-    events: list[RawEvent] = []
-    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    events = collected(broker)
     quotes: list[bytes] = []
     feed.advance(0, FOREVER, quotes.append)
     first, second = (decode_quote(quote) for quote in quotes)
@@ -148,8 +147,7 @@ def test_a_symbol_that_first_appears_later_is_sent_before_its_first_tick(
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
     rows = ("0,EURUSD,1.1,1.2", "1,GOLD,1900.1,1900.2", "2,GOLD,1900.2,1900.3")
     feed, broker = replay(write_ticks(tmp_path / "a.csv", *rows), math.inf)
-    events: list[RawEvent] = []
-    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    events = collected(broker)
     assert feed.advance(0, FOREVER, None) == 1
     assert feed.awaited == b"GOLD".ljust(12, b"\0")
     assert [(code, action) for code, action, _ in events] == [(PumpCode.UPDATE_SYMBOLS, Transaction.ADD)]
@@ -188,7 +186,7 @@ def test_a_small_delay_is_caught_up() -> None:
 
 
 def test_a_long_delay_is_given_up_and_counted() -> None:
-    schedule = QuoteSchedule(max_lag_s=1.0)
+    schedule = QuoteSchedule()
     schedule.wait_s(0, 0)
     assert schedule.wait_s(1.0, 11.0) == 0
     assert schedule.wait_s(2.0, 11.0) == 1.0

@@ -18,6 +18,8 @@ from mt4pump.simulator.options import SimulatorOptions
 from tests.bus import LIMIT_S
 from tests.live import running
 
+from .reader import collected
+
 ACCOUNTS = LIVE_LEVELS_LIMIT + 500
 
 
@@ -67,10 +69,9 @@ def test_a_larger_book_sends_fewer_activations_as_each_makes_the_reader_read_all
 ) -> None:
     def activations() -> int:
         broker = SimulatedBroker(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
-        codes: list[int] = []
-        broker.context.emit = lambda code, _action, _data: codes.append(code)
+        events = collected(broker)
         broker.walk(20_000, 1_600_000_000.0, 0.01, None)
-        return codes.count(PumpCode.UPDATE_ACTIVATION)
+        return [code for code, _, _ in events].count(PumpCode.UPDATE_ACTIVATION)
 
     usual = activations()
     monkeypatch.setattr(traders, "ORDERS_PER_STEP", 5)

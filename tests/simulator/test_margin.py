@@ -36,7 +36,7 @@ def account_of(balance: float, *volumes: int) -> SimulatedAccount:
     eurusd.set_prices(110_000, 110_000)
     for volume in volumes:
         cmd = TradeCommand.OP_BUY if volume > 0 else TradeCommand.OP_SELL
-        broker.book.open(Order(account, broker.market, eurusd, cmd, abs(volume)))
+        broker.book.open(Order(account, eurusd, cmd, abs(volume)))
     return account
 
 
@@ -72,7 +72,7 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_market() 
     account.leverage = 100
     eurusd = broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
     eurusd.set_prices(108_000, 108_010)
-    broker.book.open(Order(account, broker.market, eurusd, 0, 100))
+    broker.book.open(Order(account, eurusd, 0, 100))
     eurusd.set_prices(107_900, 107_912)
     (row,) = Decoder(MARGIN_LEVEL).many(broker.accounts.margins())
     commission = -account.group.commission
@@ -89,7 +89,7 @@ def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not(
     account = broker.accounts.all[0]
     balance = account.balance
     broker.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
-    broker.book.open(Order(account, broker.market, broker.market.instruments[0], 0, 1))
+    broker.book.open(Order(account, broker.market.instruments[0], 0, 1))
     (row,) = Decoder(MARGIN_LEVEL).many(broker.accounts.margins())
     assert row["balance"] == balance + 500.25
     user = next(

@@ -17,7 +17,7 @@ from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OUTDATED_LIMIT, activation_due
 from mt4pump.simulator.orders import Order, SimulatedAccount
 
-from .reader import START_S, RawEvent, decode_trade
+from .reader import START_S, collected, decode_trade
 
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
 BUY, SELL = TradeCommand.OP_BUY, TradeCommand.OP_SELL
@@ -32,16 +32,15 @@ class QuietMarket:
         self.account: SimulatedAccount = next(a for a in self.broker.accounts.all if a.group.currency == "USD")
         self.eurusd: Instrument = self.broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
         self.eurusd.set_prices(108_000, 108_010)
-        self.events: list[RawEvent] = []
-        self.broker.context.emit = lambda code, action, data: self.events.append((code, action, data))
+        self.events = collected(self.broker)
 
     def open(self, cmd: int, volume: int = 100, **terms: Any) -> Order:
-        order = Order(self.account, self.broker.market, self.eurusd, cmd, volume, **terms)
+        order = Order(self.account, self.eurusd, cmd, volume, **terms)
         self.book.open(order)
         return order
 
     def place(self, cmd: int, price: int, **terms: Any) -> Order:
-        order = Order(self.account, self.broker.market, self.eurusd, cmd, 10, price, **terms)
+        order = Order(self.account, self.eurusd, cmd, 10, price, **terms)
         self.book.place(order)
         return order
 

@@ -13,7 +13,7 @@ from mt4pump.mt4.codes import PumpCode, TradeCommand, Transaction
 from mt4pump.simulator.options import SimulatorOptions, parse_fault
 from mt4pump.simulator.server import INJECTED_LIMIT, Simulator
 
-from .reader import LIMIT_S, RawEvent, Reader, decode_trade, running, wait_for
+from .reader import LIMIT_S, RawEvent, Reader, decode_trade, pump, running, wait_for
 
 decode_trades = decode_trade.many
 
@@ -208,16 +208,13 @@ def test_a_stop_is_sent_to_the_session_and_ends_the_thread() -> None:
 
 def test_a_stop_inside_a_callback_does_not_wait_for_itself() -> None:
     with running(rate=0, accounts=5) as simulator:
-        manager = simulator.manager()
-        manager.connect("anything")
-        manager.login(1, "")
         codes: list[int] = []
 
         def notify(code: int, _action: int, _data: bytes) -> None:
             codes.append(code)
             simulator.stop()
 
-        manager.pump(0, notify)
+        pump(simulator.manager(), notify)
         wait_for(lambda: PumpCode.STOP_PUMPING in codes)
         assert codes == [PumpCode.START_PUMPING, PumpCode.STOP_PUMPING]
 
@@ -278,9 +275,7 @@ def test_notify_may_read_tables_inside_the_callback() -> None:
                 if len(sizes) > 20:
                     done.set()
 
-        manager.connect("anything")
-        manager.login(1, "")
-        manager.pump(0, notify)
+        pump(manager, notify)
         assert done.wait(LIMIT_S)
 
 

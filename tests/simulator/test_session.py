@@ -17,7 +17,7 @@ from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 from tests.bus import until
 
-from .reader import LIMIT_S, Reader, running
+from .reader import LIMIT_S, Reader, pump, running
 
 READS: dict[str, Callable[[Manager], object]] = {
     "select_symbol": lambda manager: manager.select_symbol(b"EURUSD"),
@@ -38,7 +38,6 @@ def idle() -> Iterator[Simulator]:
 
 
 def test_start_comes_on_the_simulators_thread_and_before_anything_else(idle: Simulator) -> None:
-    manager = idle.manager()
     threads: list[str] = []
     received = Event()
 
@@ -46,9 +45,7 @@ def test_start_comes_on_the_simulators_thread_and_before_anything_else(idle: Sim
         threads.append(current_thread().name)
         received.set()
 
-    manager.connect("anything")
-    manager.login(7, "")
-    manager.pump(0, notify)
+    pump(idle.manager(), notify)
     assert received.wait(LIMIT_S)
     assert set(threads) == {"simulator"}
     reader = Reader(idle)
@@ -145,24 +142,19 @@ def test_no_session_without_a_running_server() -> None:
         simulator.start()
 
 
+@pytest.mark.parametrize("reason", ["closed", "fault drop"])
 @pytest.mark.parametrize("read", READS)
-def test_reads_after_close_raise(idle: Simulator, read: str) -> None:
+def test_reads_after_the_end_raise_with_its_reason(idle: Simulator, read: str, reason: str) -> None:
     reader = Reader(idle)
     reader.read_until(reader.codes)
     READS[read](reader.manager)
-    reader.manager.close()
-    with pytest.raises(ConnectionLost, match="closed"):
-        READS[read](reader.manager)
-
-
-@pytest.mark.parametrize("read", READS)
-def test_reads_after_a_drop_raise(idle: Simulator, read: str) -> None:
-    reader = Reader(idle)
-    reader.read_until(reader.codes)
-    idle.inject("drop")
-    reader.read_until(lambda: PumpCode.STOP_PUMPING in reader.codes())
+    if reason == "closed":
+        reader.manager.close()
+    else:
+        idle.inject("drop")
+        reader.read_until(lambda: PumpCode.STOP_PUMPING in reader.codes())
     assert not reader.manager.is_connected()
-    with pytest.raises(ConnectionLost, match="fault drop"):
+    with pytest.raises(ConnectionLost, match=reason):
         READS[read](reader.manager)
 
 
@@ -187,9 +179,7 @@ def test_a_session_can_be_closed_inside_its_callback(idle: Simulator) -> None:
             manager.close()
             closed.set()
 
-    manager.connect("anything")
-    manager.login(1, "")
-    manager.pump(0, notify)
+    pump(manager, notify)
     assert closed.wait(LIMIT_S)
     assert not manager.is_connected()
 
