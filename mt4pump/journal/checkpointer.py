@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from threading import Event, Lock, Thread
 
-from mt4pump.journal.schema import BUSY_WAIT_S, FAULTS, connect, pragma
+from mt4pump.journal.schema import FAULTS, connect, pragma
 from mt4pump.journal.store import Store
 
 CHECK_INTERVAL_S = 1.0
@@ -44,7 +44,7 @@ class Checkpointer(Thread):
     def run(self) -> None:
         """Check about once a second until stopped."""
         try:
-            with closing(connect(self._store.path, wait_s=BUSY_WAIT_S)) as connection:
+            with closing(connect(self._store.path)) as connection:
                 pragma(connection, "wal_autocheckpoint", 0)
                 # Also when commits are not synced: a checkpoint in the wrong order may damage the file.
                 pragma(connection, "synchronous", "NORMAL")

@@ -17,9 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from mt4pump.journal.schema import (
-    BUSY_WAIT_S,
     DAMAGED,
-    READER_WAIT_S,
     SYNCED_LEVELS,
     JournalFileError,
     JournalOptions,
@@ -120,7 +118,7 @@ def open_store(
     tightened = [part for part in islice(path.parent.glob(f"{path.name}*"), FILES_LIMIT) if make_private(part)]
     if tightened:
         log.warning("%s: other users of this machine could read it: made private", ", ".join(map(str, tightened)))
-    connection = connect(path, wait_s=BUSY_WAIT_S)
+    connection = connect(path)
     try:
         new = is_new(connection)
         prepare(connection, options)
@@ -128,14 +126,14 @@ def open_store(
             create(connection, max(previous.base, previous.last), now_ns())
         meta = read_meta(connection)
         store = Store(path, connection, options, meta=meta, now_ns=now_ns, now_s=now_s)
-        _begin_run(store, meta, previous, had_wal=had_wal or new, now_ns=now_ns)
+        _begin_run(store, meta, previous, had_wal=had_wal or new)
     except BaseException:
         connection.close()
         raise
     return store
 
 
-def _begin_run(store: Store, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool, now_ns: NowNs) -> None:
+def _begin_run(store: Store, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool) -> None:
     """Continue after every offset that readers may have, record gaps, reserve; on the disk when this returns."""
     boot, inode = boot_identity(), str(store.path.stat().st_ino)
     unstored_file = companion(store.path, UNSTORED_SUFFIX)
@@ -146,7 +144,7 @@ def _begin_run(store: Store, meta: dict[str, Any], previous: PreviousRun, *, had
     if why:
         to = max(store.last, store.reserved)
         if why in (IS_COPY, NO_WAL):  # it shows how long ago it was written, and not what was published since
-            to += max(0, now_ns() - store.clock.proven_ns) * EVENTS_PER_S_MAX // 10**9
+            to += int(store.clock.ahead_s * EVENTS_PER_S_MAX)
         store.record_gap(to, unstored=0, why=why)
         log.warning(
             "%s: %s: offsets continue after %d, a replay over the gap is not whole", store.path, why, store.last
@@ -157,8 +155,8 @@ def _begin_run(store: Store, meta: dict[str, Any], previous: PreviousRun, *, had
         store.record_gap(store.last, unstored=previous.unstored, why="events were published unstored")
     for kind, last in previous.kinds.items():
         store.kinds[kind] = max(last, store.kinds.get(kind, 0))
-    store.reserved = store.last + RESERVE_BLOCK
-    level, reserved = store.options.synchronous, store.reserved
+    reserved = store.reserved = store.last + RESERVE_BLOCK
+    level = store.options.synchronous
     write_meta(connection, {"clean": 0, "boot": boot, "inode": inode, "synchronous": level, "reserved": reserved})
     connection.execute("COMMIT")
     pragma(connection, "synchronous", level)
@@ -216,7 +214,7 @@ def recover_last_offset(path: Path) -> int | None:
     if not path.exists():
         return None
     found: list[int] = []
-    with suppress(sqlite3.Error), closing(connect(path, wait_s=READER_WAIT_S, read_only=True)) as connection:
+    with suppress(sqlite3.Error), closing(connect(path, read_only=True)) as connection:
         for query in HIGHEST:
             with suppress(sqlite3.Error):
                 offset = first_value(connection, query)

@@ -11,7 +11,6 @@ from typing import Any
 from mt4pump.errors import JournalError
 from mt4pump.journal.schema import (
     FAULTS,
-    READER_WAIT_S,
     JournalPage,
     Replayed,
     check_ours,
@@ -111,7 +110,7 @@ class JournalReader:
         if self._connection is not None and file_id == self._file_id:
             return self._connection
         self.close()
-        connection = connect(self._path, wait_s=READER_WAIT_S, read_only=True)
+        connection = connect(self._path, read_only=True)
         try:
             check_ours(connection)
         except BaseException:

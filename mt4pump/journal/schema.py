@@ -147,9 +147,10 @@ def companion(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def connect(path: Path, *, wait_s: float, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the file; the thread that opens a connection may hand it to another, never share it."""
-    target = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    mode, wait_s = ("ro", READER_WAIT_S) if read_only else ("rwc", BUSY_WAIT_S)
+    target = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(
         target, uri=True, isolation_level=None, timeout=wait_s, check_same_thread=False, cached_statements=64
     )
