@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgpack
@@ -200,14 +201,8 @@ class OrderRows(MutableMapping[int, Fields]):
 
     def take_rows(self) -> Iterator[tuple[int, bytes | Fields]]:
         """Return login and fields, or packed fields, of each order as they are now."""
-        unpacked, packed = list(self._unpacked.values()), list(self._packed.values())
-
-        def rows() -> Iterator[tuple[int, bytes | Fields]]:
-            for fields in unpacked:
-                yield fields["login"], fields
-            yield from packed
-
-        return rows()
+        unpacked = [(fields["login"], fields) for fields in self._unpacked.values()]
+        return chain(unpacked, list(self._packed.values()))
 
 
 class OrderEnd(NamedTuple):

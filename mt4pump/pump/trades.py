@@ -16,10 +16,8 @@ from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStat
 from mt4pump.pump.session import CurrentSession
 from mt4pump.pump.sliced_work import Schedule, Steps, release
 from mt4pump.pump.snapshot import TakeRows, rows_by_field
-from mt4pump.pump.table_diff import FlagTable
+from mt4pump.pump.table_diff import UPDATE, FlagTable
 from mt4pump.wire import ACTIVATION, TRADE, Kind
-
-UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeHandler:
@@ -137,7 +135,7 @@ class TradeHandler:
                 self._writer.write(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)
 
     def _publish(self, event: TradeChange, ts: int, *, synthetic: bool = False) -> None:
-        action = ACTION_NAMES.get(event.action, UPDATE_NAME)
+        action = ACTION_NAMES.get(event.action, UPDATE)
         body = {**event.fields, "action": action, "change": event.change, "before": event.before}
         order = body["order"]
         is_open = order in self.orders.open

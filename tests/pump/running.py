@@ -106,7 +106,7 @@ class RunningPump:
         self.inbox.put_command(Command.ATTACH, self.session)
         self.inbox.notify(START, 0, b"")
         self.next("session.start")
-        self.publish()  # START is handled: all reads have begun
+        self.next_heartbeat()  # START is handled: all reads have begun
         until(lambda: not self.dispatcher.is_reading_baseline, "the tables are read")
         return self
 
@@ -120,7 +120,7 @@ class RunningPump:
                 return message
         raise AssertionError(f"no such message on {topic}")
 
-    def publish(self, where: Callable[[dict[str, Any]], object] = lambda _body: True) -> dict[str, Any]:
+    def next_heartbeat(self, where: Callable[[dict[str, Any]], object] = lambda _body: True) -> dict[str, Any]:
         """Return the body of the next heartbeat that is wanted."""
         return self.next("heartbeat", lambda message: where(message.body)).body
 

@@ -196,7 +196,7 @@ def test_a_code_that_is_not_known_is_passed_on_as_a_number_and_counted(pump: Har
 # The session's own events
 
 
-def test_the_supervisor_receives_of_start_and_stop() -> None:
+def test_start_and_stop_wake_the_supervisor() -> None:
     with open_harness() as made:
         made.attach()
         assert not made.session.started.is_set()

@@ -84,7 +84,7 @@ def test_a_full_inbox_still_receives_every_doorbell(code: int) -> None:
     assert made.refused == 0
 
 
-def test_the_daemons_own_words_are_never_refused() -> None:
+def test_commands_are_never_refused() -> None:
     made = inbox(limit=1)
     made.notify(TRADES, 0, b"x")
     made.put_command(-1, "payload")

@@ -29,7 +29,7 @@ def journal_with_orders(path: Path, own: zmq.Context[zmq.Socket[bytes]], *rows: 
     running = RunningPump(own, journal=journal)
     running.manager.tables["trades"] = b"".join(rows)
     running.attach()
-    running.publish()
+    running.next_heartbeat()
     running.finish()
     running.socket.close(0)
 
@@ -66,7 +66,7 @@ def start(own: zmq.Context[zmq.Socket[bytes]], journal: Journal, *rows: bytes) -
 def opens(running: RunningPump, clock: Clock) -> None:
     """Let time pass for the next try, and wait for the heartbeat of an open file."""
     clock.advance(60)
-    running.publish(lambda body: body["durable"])
+    running.next_heartbeat(lambda body: body["durable"])
 
 
 def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
@@ -74,7 +74,7 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
 ) -> None:
     blocked(path)
     running = RunningPump(own, journal=open_journal(path)).begin()
-    assert running.publish()["log"] == ""
+    assert running.next_heartbeat()["log"] == ""
     request = SnapshotRequest(())
     running.inbox.put_command(Command.SNAPSHOT, request)
     snapshot = request.wait(LIMIT_S)
@@ -84,7 +84,7 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
 
 
 def test_without_a_journal_the_log_is_none(running: RunningPump) -> None:
-    assert running.begin().publish()["log"] is None
+    assert running.begin().next_heartbeat()["log"] is None
 
 
 def test_an_order_closed_while_no_daemon_ran_is_published_when_the_journal_opens_late(
@@ -98,7 +98,7 @@ def test_an_order_closed_while_no_daemon_ran_is_published_when_the_journal_opens
     put_back()
     opens(running, clock)
     running.finish()
-    running.publish(lambda body: body["state"] == "stopping")
+    running.next_heartbeat(lambda body: body["state"] == "stopping")
     events = [message.body for message in running.received if message.topic == "trade.100"][1:]
     assert [(body["order"], body["change"], body["synthetic"]) for body in events] == [
         (1, "closed", True),
@@ -121,7 +121,7 @@ def test_a_journal_that_opens_before_the_first_session_is_read_as_at_the_start(
     running.inbox.put_command(Command.ATTACH, running.session)
     running.inbox.notify(START, 0, b"")
     running.finish()
-    running.publish(lambda body: body["state"] == "stopping")
+    running.next_heartbeat(lambda body: body["state"] == "stopping")
     events = [message.body for message in running.received if message.topic == "trade.100"]
     assert [(body["order"], body["change"], body["synthetic"]) for body in events] == [(1, "closed", True)]
     assert orders_in(path) == {2: 0.0}
@@ -134,7 +134,7 @@ def test_a_late_journal_without_orders_of_a_last_run_publishes_nothing_of_those_
     running = start(own, open_journal(path, clock=clock), trade(1))
     put_back()
     opens(running, clock)
-    running.publish()
+    running.next_heartbeat()
     running.finish()
     assert [message.topic for message in running.received if message.topic.startswith("trade.")] == []
     assert orders_in(path) == {1: 0.0}

@@ -40,7 +40,7 @@ def test_a_heartbeat_has_every_key_and_says_how_things_are(running: RunningPump)
     running.manager.quotes.append(quote())
     running.inbox.notify(BIDASK, 0, b"")
     running.next("quote.EURUSD")
-    body = running.publish(lambda body: body["counts"].get("quote"))
+    body = running.next_heartbeat(lambda body: body["counts"].get("quote"))
     assert body.keys() >= HEARTBEAT_KEYS
     assert (body["state"], body["server"], body["since"], body["reconnects"]) == ("pumping", "one:443", 5, 2)
     assert body["counts"]["quote"] == body["counts"]["session"] == 1
@@ -65,15 +65,15 @@ def test_a_long_quiet_delays_no_heartbeat_and_no_record(running: RunningPump, mo
 
 def test_heartbeats_go_on_in_silence_and_are_numbered_without_a_gap(running: RunningPump) -> None:
     running.begin()
-    numbers = [running.publish()["seq"] for _ in range(5)]
+    numbers = [running.next_heartbeat()["seq"] for _ in range(5)]
     assert all(after == before + 1 for before, after in pairwise(numbers))
     until(lambda: running.anchored >= 3, "the clock was anchored")
 
 
 def test_its_iterations_are_counted_also_while_nothing_comes(running: RunningPump) -> None:
     running.begin()
-    turns = running.pump.iterations
-    until(lambda: running.pump.iterations > turns + 1, "the pump turned")
+    before = running.pump.iterations
+    until(lambda: running.pump.iterations > before + 1, "more iterations")
 
 
 def test_the_last_heartbeat_says_stopping_and_nothing_follows_it(running: RunningPump) -> None:
@@ -89,7 +89,7 @@ def test_what_was_published_before_the_end_is_published_before_it(running: Runni
     for order in range(700):  # more than one wake-up takes
         running.inbox.notify(TRADES, 0, trade(order))
     running.finish()
-    running.publish(lambda body: body["state"] == "stopping")
+    running.next_heartbeat(lambda body: body["state"] == "stopping")
     assert len([message for message in running.received if message.topic == "trade.100"]) == 700
 
 
@@ -116,7 +116,7 @@ def test_every_change_of_state_is_a_heartbeat_at_once(own: zmq.Context[zmq.Socke
     running.begin()
     running.status = SessionStatus("lost", 9, "one:443", "STOP_PUMPING", 3)
     running.inbox.put_command(Command.STATE_CHANGED, None)
-    body = running.publish(lambda body: body["state"] == "lost")
+    body = running.next_heartbeat(lambda body: body["state"] == "lost")
     assert (body["reason"], body["reconnects"]) == ("STOP_PUMPING", 3)
     running.finish()
 
@@ -162,9 +162,9 @@ def test_a_new_subscriber_gets_quotes_of_a_symbol_that_nobody_wanted_before(
     running.attach()
     running.manager.quotes.append(quote())
     running.inbox.notify(BIDASK, 0, b"")
-    running.publish(lambda body: body["counts"].get("quote") == 1)
+    running.next_heartbeat(lambda body: body["counts"].get("quote") == 1)
     running.socket.setsockopt(zmq.SUBSCRIBE, b"quote.EUR")
-    running.publish(lambda body: body["subscriptions"] == 3)
+    running.next_heartbeat(lambda body: body["subscriptions"] == 3)
     running.manager.quotes.append(quote())
     running.inbox.notify(BIDASK, 0, b"")
     assert running.next("quote.EURUSD").body["seq"] == 2  # the one that nobody received counts
@@ -195,14 +195,14 @@ def test_the_servers_distance_from_utc_is_learnt_from_quotes(running: RunningPum
         running.manager.quotes.append(quote(lasttime=now_s + 7200 + second))
         running.inbox.notify(BIDASK, 0, b"")
         running.next("quote.EURUSD")
-        running.publish()  # comes after the drain: the next quote is seen by itself
-    assert running.publish(lambda body: body["server_utc_offset_s"] is not None)["server_utc_offset_s"] == 7200
+        running.next_heartbeat()  # comes after the drain: the next quote is seen by itself
+    assert running.next_heartbeat(lambda body: body["server_utc_offset_s"] is not None)["server_utc_offset_s"] == 7200
 
 
 # What does not fit
 
 
-def test_records_that_did_not_fit_are_counted_published_and_healed_by_a_reread(running: RunningPump) -> None:
+def test_records_that_did_not_fit_are_counted_and_published_after_a_reread(running: RunningPump) -> None:
     running.attach()
     count = running.limit + 50
     running.manager.tables["trades"] = b"".join(trade(order) for order in range(count))
@@ -212,7 +212,7 @@ def test_records_that_did_not_fit_are_counted_published_and_healed_by_a_reread(r
     let_go.set()
     last = running.next("trade.100", lambda message: message.body["order"] == count - 1)
     assert last.body["synthetic"] is True
-    body = running.publish(lambda body: body["errors"].get("inbox_full"))
+    body = running.next_heartbeat(lambda body: body["errors"].get("inbox_full"))
     assert (body["dropped"], body["inbox"]["refused"]) == (50, 50)
     orders = [message.body["order"] for message in running.received if message.topic == "trade.100"]
     assert sorted(orders) == list(range(count))
@@ -225,9 +225,9 @@ def test_an_overflow_before_start_publishes_no_order_as_closed(running: RunningP
     second = FakeManager()  # its tables are still empty
     running.inbox.put_command(Command.ATTACH, ManagerSession(second, "two:443", 7))
     running.inbox.refused += 1  # as the initial fill of a big server may have it
-    running.publish(lambda body: body["dropped"] == 1)
-    running.publish()
-    running.publish()
+    running.next_heartbeat(lambda body: body["dropped"] == 1)
+    running.next_heartbeat()
+    running.next_heartbeat()
     assert [message for message in running.received if message.topic.startswith("trade.")] == []
 
 
@@ -238,7 +238,7 @@ def test_rows_of_every_table_that_come_before_start_are_counted_as_skipped(runni
     running.inbox.notify(TRADES, 0, trade(1))
     running.inbox.notify(START, 0, b"")
     running.next("session.start")
-    assert running.publish()["skipped"]["before_start"] == 2
+    assert running.next_heartbeat()["skipped"]["before_start"] == 2
 
 
 # Faults
@@ -252,7 +252,7 @@ def test_a_drain_that_fails_is_counted_by_what_it_was_and_the_next_one_goes_on(
     running.manager.quotes.append(quote())
     running.manager.failures["updated_quotes"].append(error)
     running.inbox.notify(BIDASK, 0, b"")
-    assert running.publish(lambda body: body["errors"])["errors"] == {name: 1}
+    assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {name: 1}
     running.inbox.notify(BIDASK, 0, b"")
     running.next("quote.EURUSD")
 
@@ -261,7 +261,7 @@ def test_a_read_that_fails_is_counted_in_the_heartbeat(running: RunningPump) -> 
     running.attach()
     running.manager.failures["table trades"].append(failed())
     running.inbox.notify(TRADES, 0, b"")
-    assert running.publish(lambda body: body["errors"])["errors"] == {"read_error": 1}
+    assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"read_error": 1}
 
 
 def test_a_bad_record_is_counted_and_the_next_one_is_published(running: RunningPump) -> None:
@@ -269,7 +269,7 @@ def test_a_bad_record_is_counted_and_the_next_one_is_published(running: RunningP
     running.inbox.notify(TRADES, 0, b"short")
     running.inbox.notify(TRADES, 0, trade(5))
     assert running.next("trade.100").body["order"] == 5
-    assert running.publish(lambda body: body["errors"])["errors"] == {"bad_record": 1}
+    assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"bad_record": 1}
 
 
 def test_an_error_of_our_own_costs_one_record_and_is_counted(
@@ -287,17 +287,17 @@ def test_an_error_of_our_own_costs_one_record_and_is_counted(
     running.inbox.notify(TRADES, 0, trade(1))
     running.inbox.notify(TRADES, 0, trade(2))
     assert running.next("trade.100").body["order"] == 2
-    assert running.publish(lambda body: body["errors"])["errors"] == {"internal_error": 1}
+    assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"internal_error": 1}
 
 
 @pytest.mark.parametrize("code", [-1, -4, -(2**31)])
-def test_a_negative_code_from_the_api_is_no_word_of_the_daemons(running: RunningPump, code: int) -> None:
+def test_a_negative_code_from_the_api_is_no_command(running: RunningPump, code: int) -> None:
     running.attach()
     running.inbox.notify(code, 0, b"")
     running.inbox.notify(TRADES, 0, trade(5))
     assert running.next("trade.100").body["order"] == 5
     assert running.pump.is_alive()
-    assert running.publish(lambda body: body["errors"])["errors"] == {"unknown_code": 1}
+    assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"unknown_code": 1}
 
 
 def test_a_stop_storm_is_one_stop(running: RunningPump) -> None:
@@ -305,8 +305,8 @@ def test_a_stop_storm_is_one_stop(running: RunningPump) -> None:
     for _ in range(500):
         running.inbox.notify(STOP, 0, b"")
     running.inbox.put_command(Command.DETACH, (running.session, "lost"))
-    running.publish(lambda body: not body["inbox"]["waiting"] and body["counts"].get("session", 0) > 1)
-    running.publish()
+    running.next_heartbeat(lambda body: not body["inbox"]["waiting"] and body["counts"].get("session", 0) > 1)
+    running.next_heartbeat()
     assert [message.topic for message in running.received if message.topic == "session.stop"] == ["session.stop"]
 
 
@@ -404,7 +404,7 @@ def test_a_snapshot_of_one_kind_leaves_the_others_out(running: RunningPump) -> N
 def test_tables_are_compared_now_and_then_without_being_published(own: zmq.Context[zmq.Socket[bytes]]) -> None:
     running = RunningPump(own, reconcile_interval_s=0.02)
     running.attach()
-    running.publish()  # comes after the tables were read at START
+    running.next_heartbeat()  # comes after the tables were read at START
     running.manager.tables["trades"] = trade(5)
     assert running.next("trade.100").body["synthetic"] is True
     running.finish()
@@ -418,7 +418,7 @@ def test_a_durable_event_is_in_the_journal_and_the_heartbeat_says_how_far_it_is(
     running.attach()
     running.inbox.notify(TRADES, 0, trade(1))
     assert running.next("trade.100").body["offset"] == 2  # after session.start
-    body = running.publish(lambda body: body["offset"] == 2)
+    body = running.next_heartbeat(lambda body: body["offset"] == 2)
     assert (body["durable"], body["offsets"]) == (True, {"session": 1, "trade": 2})
     assert body["log"]
     running.finish()

@@ -56,12 +56,12 @@ def test_periodic_work_that_fails_is_counted_and_the_rest_of_it_continues(runnin
     running.pump._anchor_clock = None  # type: ignore[assignment]  # noqa: SLF001
     running.attach()
     running.inbox.refused += 1
-    body = running.publish(lambda body: body["errors"].get("inbox_full"))
+    body = running.next_heartbeat(lambda body: body["errors"].get("inbox_full"))
     assert body["errors"]["internal_error"] > 0
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), psutil.AccessDenied()])
-def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
+def test_a_heartbeat_without_a_descriptor_left_has_the_memory_of_before(
     running: RunningPump, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail() -> None:
@@ -69,7 +69,7 @@ def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
 
     running.begin()
     monkeypatch.setattr(running.heartbeat._process, "memory_info", fail)  # noqa: SLF001
-    body = running.publish(lambda body: body["errors"].get("rss_unknown", 0) > 1)
+    body = running.next_heartbeat(lambda body: body["errors"].get("rss_unknown", 0) > 1)
     assert body["rss_bytes"] > 10**6
 
 
@@ -87,7 +87,7 @@ def reads(running: RunningPump) -> int:
     return running.manager.calls.count("table trades")
 
 
-def keep_house(running: RunningPump) -> None:
+def run_periodic(running: RunningPump) -> None:
     running.pump._run_periodic(time.monotonic())  # noqa: SLF001
 
 
@@ -110,7 +110,7 @@ def test_an_order_whose_close_was_refused_while_its_opening_waited_does_not_stay
     running.inbox.notify(TRADES, Transaction.DELETE, trade(99, close_time=5))
     assert running.inbox.refused == 1
     take(running, limit - 1)
-    keep_house(running)
+    run_periodic(running)
     assert 99 not in running.dispatcher.trades.orders.open
     take(running, len(running.inbox))
     assert running.dispatcher.trades.orders.open == {}
@@ -124,14 +124,14 @@ def test_records_lost_before_the_reread_came_ask_for_another_one(own: zmq.Contex
     live(running)
     before = reads(running)
     running.inbox.refused += 1
-    keep_house(running)
+    run_periodic(running)
     running.inbox.refused += 1
     take(running, 1)
     assert reads(running) == before
-    keep_house(running)
+    run_periodic(running)
     take(running, 1)
     assert reads(running) == before + 1
-    keep_house(running)
+    run_periodic(running)
     assert len(running.inbox) == 0
     running.begin()
     running.finish()
@@ -147,12 +147,12 @@ def test_a_stop_without_time_publishes_the_end_and_counts_what_it_leaves_unpubli
     let_go = held_in_a_read(running)
     for order in range(900):
         running.inbox.notify(TRADES, 0, trade(order))
-    running.inbox.notify(PumpCode.UPDATE_TRADES, 0, b"")  # a bell is no record
+    running.inbox.notify(PumpCode.UPDATE_TRADES, 0, b"")  # a doorbell is no record
     running.inbox.put_command(Command.DETACH, (running.session, "stopped by us"))
     running.pump.finish(0.0)
     let_go.set()
     running.pump.join(LIMIT_S)
-    last = running.publish(lambda body: body["state"] == "stopping")
+    last = running.next_heartbeat(lambda body: body["state"] == "stopping")
     events = [message.topic for message in running.received].count("trade.100")
     assert 0 < events < 900
     assert last["dropped"] == 900 - events
@@ -171,6 +171,6 @@ def test_a_stop_with_time_publishes_all_that_waits(running: RunningPump, caplog:
         running.inbox.notify(TRADES, 0, trade(order))
     running.pump.finish(LIMIT_S)
     running.pump.join(LIMIT_S)
-    assert running.publish(lambda body: body["state"] == "stopping")["dropped"] == 0
+    assert running.next_heartbeat(lambda body: body["state"] == "stopping")["dropped"] == 0
     assert [message.topic for message in running.received].count("trade.100") == 900
     assert caplog.messages == []

@@ -35,7 +35,7 @@ def test_quotes_are_published_while_a_large_table_is_read_and_records_after_it(r
 def test_a_large_table_is_read_on_the_pump_thread_where_reads_must_not_overlap(running: RunningPump) -> None:
     running.attach()
     running.inbox.notify(PumpCode.UPDATE_USERS, 0, b"")
-    running.publish()
+    running.next_heartbeat()
     until(lambda: running.manager.calls.count("table users") > 1, "the table is read")
     assert set(running.manager.threads["table users"]) == {running.pump.ident}
     assert get_ident() not in running.manager.threads["table users"]
@@ -46,7 +46,7 @@ def test_a_fault_of_the_read_is_counted_and_costs_that_read_only(running: Runnin
     running.attach()
     running.manager.failures["table users"].append(failed("UsersGet"))
     running.inbox.notify(PumpCode.UPDATE_USERS, 0, b"")
-    running.publish(lambda body: body["errors"].get("read_error") == 1)
+    running.next_heartbeat(lambda body: body["errors"].get("read_error") == 1)
     running.inbox.notify(TRADES, Transaction.ADD, trade(1))
     assert running.next("trade.100").body["change"] == "opened"
 
