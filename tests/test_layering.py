@@ -64,6 +64,7 @@ HARMLESS = {
         "functools",
         "fnmatch",
         "hashlib",
+        "itertools",
         "math",
         "msgpack",
     ),
