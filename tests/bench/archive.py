@@ -24,7 +24,7 @@ import msgpack
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mt4pump_consumers.archive.folder import ArchiveFolder
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.store import ArchiveBatch, StreamState
 from mt4pump_consumers.archive.writer import CHUNK_EVENTS, BatchBuilder
 from rich.console import Console
@@ -94,7 +94,7 @@ class QuoteReader:
 def archived(frames: list[Frames], folder: Path) -> int:
     """Archive quotes as the program does; return the bytes of the files."""
     archive = ArchiveFolder(folder)
-    commit(archive, QuoteReader(archive.state).read(frames))
+    ParquetStore(archive).commit(QuoteReader(archive.state).read(frames))
     archive.close()
     files = archive.state.files.values()
     assert sum(file.rows for file in files) == len(frames)

@@ -14,9 +14,8 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from rich.console import Console
 from rich.progress import track
@@ -41,12 +40,12 @@ def main() -> int:
         for _ in track(range(0, options.quotes, BATCH_QUOTES), "quotes", console=Console(stderr=True)):
             chunk = list(islice(frames, BATCH_QUOTES))
             began_s = time.process_time()
-            commit(folder, reader.read(chunk))
+            ParquetStore(folder).commit(reader.read(chunk))
             spent_s += time.process_time() - began_s
         rows = sum(file.rows for file in folder.state.files.values())
         before = sum(file.bytes for file in folder.state.files.values())
         began_s = time.process_time()
-        maintain(folder, ArchiveSettings(), MIDNIGHT_NS + 2 * DAY_NS)
+        ParquetStore(folder).maintain(ArchiveSettings(), MIDNIGHT_NS + 2 * DAY_NS)
         joined_s = time.process_time() - began_s
         (file,) = folder.state.files.values()
         folder.close()

@@ -22,13 +22,12 @@ pytest.importorskip("duckdb")
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from mt4pump_consumers.archive import compaction
+from mt4pump_consumers.archive import parquet_store
 from mt4pump_consumers.archive.archive import Archive
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of, table_of
-from mt4pump_consumers.archive.compaction import delete_old, join, maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder, place_of
 from mt4pump_consumers.archive.gaps import LOST, NEW_RUN, NOT_READING, GapFinder
-from mt4pump_consumers.archive.parquet_store import ParquetStore, commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore, delete_old, join
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.writer import BatchBuilder
 
@@ -53,7 +52,7 @@ def _archive(tmp_path: Path) -> ArchiveFolder:
             builder.add(trade(number))
             builder.add(quote(2 * number - 1))
             builder.add(quote(2 * number))
-        commit(folder, builder.take_batch({"log": "L", "confirmed": part[-1], "ahead": {}}))
+        ParquetStore(folder).commit(builder.take_batch({"log": "L", "confirmed": part[-1], "ahead": {}}))
     return folder
 
 
@@ -116,11 +115,11 @@ def test_what_has_no_column_or_does_not_fit_is_kept() -> None:
 def test_joined_files_hold_all_rows_in_order(
     archive: ArchiveFolder, monkeypatch: pytest.MonkeyPatch, slice_rows: int
 ) -> None:
-    monkeypatch.setattr(compaction, "SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(parquet_store, "SLICE_ROWS", slice_rows)
     before = {kind: sorted(map(repr, rows(archive.path, kind))) for kind in ("quote", "trade")}
-    maintain(archive, ArchiveSettings(), TS + DAY_NS)  # the day may still get late events
+    ParquetStore(archive).maintain(ArchiveSettings(), TS + DAY_NS)  # the day may still get late events
     assert len(archive.state.files) == 4
-    maintain(archive, ArchiveSettings(), TS + 2 * DAY_NS)
+    ParquetStore(archive).maintain(ArchiveSettings(), TS + 2 * DAY_NS)
     assert sorted(file.kind for file in archive.state.files.values()) == ["quote", "trade"]
     for file in archive.state.files.values():
         order = {"quote": "seq", "trade": "offset"}[file.kind]
@@ -142,7 +141,7 @@ def test_old_days_are_deleted_by_age_and_by_size_but_never_the_current_one(archi
     builder = BatchBuilder(archive.state, Counter())
     for number in range(11, 14):
         builder.add(quote(number, ts=TS + (number - 10) * DAY_NS))
-    commit(archive, builder.take_batch(None))
+    ParquetStore(archive).commit(builder.take_batch(None))
     now = TS + 3 * DAY_NS
     delete_old(archive, ArchiveSettings(keep_days=2), now)
     assert {file.date for file in archive.state.files.values()} == {"2024-10-05", "2024-10-06", "2024-10-07"}
@@ -156,7 +155,7 @@ def test_a_server_code_that_is_no_part_of_a_path_is_not_used(tmp_path: Path, cap
     builder = BatchBuilder(folder.state, Counter())
     builder.heartbeat(heartbeat(server_code="../../x"))
     builder.add(quote(1))
-    commit(folder, builder.take_batch(None))
+    ParquetStore(folder).commit(builder.take_batch(None))
     assert [file.place for file in folder.state.files.values()] == [place_of("quote", "", "2024-10-04")]
     assert "not safe as a part of a path" in caplog.text
 
@@ -220,7 +219,7 @@ def test_durable_losses_are_those_that_the_client_reports_and_are_logged(
     builder.lost(Notice("not_whole", "the journal no longer has them"))
     builder.lost(Notice("lost", "1 event of trade.8 is lost", "trade.8", 1))
     builder.add(trade(5))
-    commit(folder, builder.take_batch(None))
+    ParquetStore(folder).commit(builder.take_batch(None))
     found = rows(tmp_path, GAPS, "kind, event_topic, from_seq, to_seq, why")
     assert sorted(found, key=repr) == [
         ("trade", "trade.7", 2, 4, "3 events of trade.7 are lost: not stored"),
@@ -286,7 +285,7 @@ def test_events_of_two_days_lie_in_two_files(tmp_path: Path) -> None:
     last = TS + DAY_NS - 1
     for number, ts in enumerate((last, last + 1), 1):
         builder.add(quote(number, ts=ts))
-    commit(folder, builder.take_batch(None))
+    ParquetStore(folder).commit(builder.take_batch(None))
     assert sorted(rows(tmp_path, "quote", '"date", ts')) == [
         (datetime.fromtimestamp(TS / 1e9, UTC).date(), last),
         ((datetime.fromtimestamp(TS / 1e9, UTC) + timedelta(days=1)).date(), last + 1),

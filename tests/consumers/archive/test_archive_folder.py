@@ -15,9 +15,8 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
 from mt4pump_consumers.archive import folder as folder_module
-from mt4pump_consumers.archive.compaction import join
 from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError, read_state
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore, join
 from mt4pump_consumers.archive.writer import BatchBuilder
 
 from tests.consumers.archive.archive_run import DAY_NS, TS, Crash, killed_at, quote, rows, trade
@@ -29,7 +28,7 @@ def commit_offsets(folder: ArchiveFolder, first: int, last: int) -> None:
     for offset in range(first, last + 1):
         builder.add(trade(offset, ts=TS + (offset % 2) * DAY_NS + offset))
         builder.add(quote(offset))
-    commit(folder, builder.take_batch({"log": "L", "confirmed": last, "ahead": {}}))
+    ParquetStore(folder).commit(builder.take_batch({"log": "L", "confirmed": last, "ahead": {}}))
 
 
 def reached(folder: ArchiveFolder) -> int:

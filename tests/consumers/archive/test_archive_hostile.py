@@ -25,7 +25,7 @@ pytest.importorskip("duckdb")
 from mt4pump_consumers.archive.clickhouse_http import ClickhouseConnection, ClickhouseError
 from mt4pump_consumers.archive.clickhouse_store import ClickhouseStore
 from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder
@@ -50,7 +50,7 @@ def comments(folder: Path, *texts: str) -> None:
     builder = BatchBuilder(archive.state, Counter())
     for number, text in enumerate(texts, 1):
         builder.add(trade(number, comment=text, before={"comment": text, "sl": -1.5}))
-    commit(archive, builder.take_batch({"log": "L", "confirmed": len(texts), "ahead": {}}))
+    ParquetStore(archive).commit(builder.take_batch({"log": "L", "confirmed": len(texts), "ahead": {}}))
     archive.close()
 
 

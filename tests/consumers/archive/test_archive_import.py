@@ -18,8 +18,8 @@ pytest.importorskip("duckdb")
 
 from mt4pump_consumers.archive import folder as folder_module
 from mt4pump_consumers.archive import importing
-from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START
@@ -80,7 +80,7 @@ def test_days_in_several_parts_are_whole_joined_and_read_as_bars(
     assert command("import", str(tmp_path / "ticks.csv")) == 0
     assert "8 ticks imported, 1 bad lines skipped" in capsys.readouterr().out
     folder = ArchiveFolder(tmp_path / "archive")
-    maintain(folder, ArchiveSettings(), NOON_NS + 30 * 86_400 * 10**9)
+    ParquetStore(folder).maintain(ArchiveSettings(), NOON_NS + 30 * 86_400 * 10**9)
     assert len(folder.state.files) == len({file.date for file in folder.state.files.values()}) == 3
     folder.close()
     assert command("bars", "EURUSD", "1d", "--source", "tick", "--format", "json") == 0

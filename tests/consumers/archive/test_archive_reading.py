@@ -26,7 +26,7 @@ import zmq
 from mt4pump_consumers.archive import reading
 from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.folder import ArchiveFolder, State
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.writer import BatchBuilder
 
 from mt4pump.client import connection_fault
@@ -50,7 +50,7 @@ def _path(tmp_path: Path) -> Path:
         builder.add(quote(seq, ts=TS + second * 10**9 + number))
     builder.add(trade(1, ts=TS + 130 * 10**9, profit=float("nan")))
     builder.add(trade(2, ts=TS + 130 * 10**9, comment="=cmd|\x1b[2J"))
-    commit(folder, builder.take_batch({"log": "L", "confirmed": 2, "ahead": {}}))
+    ParquetStore(folder).commit(builder.take_batch({"log": "L", "confirmed": 2, "ahead": {}}))
     folder.close()
     return tmp_path / "archive"
 
