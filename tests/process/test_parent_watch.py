@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 LIMIT_S = 30.0
 ROOT = Path(__file__).parents[2]
 ENDS = """
@@ -54,24 +56,17 @@ def watched(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subpro
                 pipe.close()
 
 
-def test_a_program_is_asked_to_end_as_by_ctrl_c(tmp_path: Path) -> None:
-    with watched(tmp_path, ENDS) as process:
+@pytest.mark.parametrize(("program", "grace_s", "code"), [(ENDS, 8.0, 0), (IGNORES, 2.0, 1)], ids=["ends", "ignores"])
+def test_a_program_is_asked_to_end_as_by_ctrl_c_and_ended_if_it_does_not(
+    program: str, grace_s: float, code: int, tmp_path: Path
+) -> None:
+    with watched(tmp_path, program, grace_s) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.stdin.close()
         assert process.stdout.readline() == "asked\n"
-        assert process.wait(LIMIT_S) == 0
-
-
-def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    with watched(tmp_path, IGNORES, grace_s=2.0) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-        process.stdin.close()
-        assert process.stdout.readline() == "asked\n"
-        assert process.wait(LIMIT_S) == 1
+        assert process.wait(LIMIT_S) == code
 
 
 def test_a_program_that_ends_by_itself_is_not_held(tmp_path: Path) -> None:
