@@ -26,7 +26,7 @@ from mt4pump.client.position import Position
 from mt4pump.client.query import QueryError, Reply
 from mt4pump.client.topic_state import NEVER, LastQuotes, SubscriptionSet, TopicState
 from mt4pump.errors import FrameError
-from mt4pump.wire import NEWS, Body
+from mt4pump.wire import Body
 
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2  # the gate; a topic passes when its rank is above: durable ones have 1, others 2
 UNOPENED = ""  # the log's name while the daemon could not open its journal file
@@ -129,10 +129,10 @@ class Ordering:
             return False
         epoch, seq = body["epoch"], body["seq"]
         offset = body.get("offset") if topic.durable else None
-        if self._is_repeat(topic, epoch, seq, offset):
+        if topic.is_repeat(epoch, seq, offset, self.epoch):
             self.counts["duplicates"] += 1
             return True
-        missing = seq - self.last_seq(topic, epoch, seq) - 1
+        missing = seq - self.subscriptions.last_seq(topic, epoch, seq) - 1
         if missing > 0:
             self.counts["gaps"] += 1
             if topic.durable and self._may_be_recovered(frames[0], seq, offset):
@@ -152,27 +152,6 @@ class Ordering:
             return False
         return (wire, seq) not in self._asked_for if offset is None else offset - 1 > (self.confirmed or 0)
 
-    def _is_repeat(self, topic: TopicState, epoch: int, seq: int, offset: int | None) -> bool:
-        if epoch == topic.epoch:
-            # A number that starts again is a news topic that the daemon forgot: the offset shows that it is new.
-            starts_again = topic.kind == NEWS.name and seq == 1 and offset is not None and offset > topic.offset
-            return seq <= topic.seq and not starts_again
-        if offset is None:
-            return epoch < self.epoch or (epoch, seq) <= topic.late
-        if epoch > topic.epoch != NEVER:  # where a journal lost its end, offsets are used again
-            return False
-        return offset <= topic.offset
-
-    def last_seq(self, topic: TopicState, epoch: int, seq: int) -> int:
-        """Return the number before ``seq`` that was delivered, or ``seq - 1`` where that is not known.
-
-        Before an event of an older epoch it is not known: it came late, as no offset put it in order.
-        """
-        if topic.epoch == epoch:
-            return topic.seq
-        baseline = self.subscriptions.baseline
-        return 0 if epoch > topic.epoch and baseline is not None and epoch >= baseline else seq - 1
-
     def report_lost(self, topic: TopicState, count: int, reason: str = "") -> None:
         """Report events that will not come; ``reason`` says why not."""
         if not reason:
@@ -185,13 +164,7 @@ class Ordering:
         """Deliver one event; a last value does not change the topic's numbers."""
         event = topic.event_class(topic, body, frames, origin)
         if origin != SNAPSHOT:
-            epoch, seq, offset = body["epoch"], body["seq"], body.get("offset")
-            if epoch >= topic.epoch:
-                topic.pass_to(epoch, seq)
-            elif offset is None:
-                topic.late = epoch, seq
-            if offset is not None:
-                topic.offset = offset
+            topic.record(body["epoch"], body["seq"], body.get("offset"))
         if isinstance(event, Quote):
             self.quotes.keep(topic.key, event)
         self.counts["delivered"] += 1
@@ -276,8 +249,7 @@ class Ordering:
     def switch_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""
         self.out.append(Notice(NOT_WHOLE, text))
-        for topic in self.subscriptions.topics.values():
-            topic.offset, topic.jumps = 0, ()
+        self.subscriptions.forget_offsets()
         self.log, self.confirmed, self.lost_end = log, None, None
         self.confirm(offset)
 
@@ -289,8 +261,7 @@ class Ordering:
             self.switch_log(self.log, offset, text)
             return
         self.out.append(Notice(NOT_WHOLE, text))
-        for topic in self.subscriptions.topics.values():
-            topic.offset = min(topic.offset, offset)
+        self.subscriptions.limit_offsets(offset)
         self.lost_end = offset, self.epoch
         self.out.append(Checkpoint(self.log, self.confirmed, offset))
 
@@ -316,11 +287,11 @@ class Ordering:
                 self._pass_lost_end(*self.lost_end)
             if not topic.wanted:
                 continue
-            if self._is_repeat(topic, epoch, seq, offset):
+            if topic.is_repeat(epoch, seq, offset, self.epoch):
                 self._late[topic] += topic.has_passed(offset, epoch, seq)
                 continue
             if epoch >= topic.epoch and (topic.epoch != NEVER or epoch == self.epoch):
-                missing = seq - self.last_seq(topic, epoch, seq) - 1
+                missing = seq - self.subscriptions.last_seq(topic, epoch, seq) - 1
                 if missing > 0:
                     self.report_lost(topic, missing, "the journal does not have them")
             self.deliver(topic, frames, body, HEALED)
@@ -350,9 +321,7 @@ class Ordering:
 
     def _confirm_named(self, offset: int) -> None:
         """Confirm ``offset`` of a log that was not known: higher offsets of earlier runs are of another log."""
-        for topic in self.subscriptions.topics.values():
-            if topic.epoch != self.epoch:
-                topic.offset = min(topic.offset, offset)
+        self.subscriptions.limit_offsets(offset, kept_epoch=self.epoch)
         self.confirm(offset)
 
     def confirm(self, offset: int) -> None:
@@ -391,7 +360,7 @@ class Ordering:
                 continue
             if topic.epoch != epoch and snapshot.get("log"):
                 topic.offset = min(topic.offset, offset)  # as `_confirm_named` does
-            topic.epoch, topic.seq = epoch, seq
+            topic.pass_to(epoch, seq)
             if topic.durable and seq:
                 topic.offset = max(topic.offset, offset)
         for frames in page.pairs():

@@ -284,13 +284,13 @@ class LastSeqs:
 
     def report_losses(self) -> None:
         """Report what was lost at the end of topics in which nothing came since."""
-        head, ordering = self._head, self._ordering
+        head, ordering, topics = self._head, self._ordering, self._ordering.subscriptions
         if not head or not self._is_complete or (ordering.has_journal and (ordering.confirmed or 0) < head["offset"]):
             return  # what the journal has must come first
         self._head = {}
         for wire, seq in self._seqs.items():
-            topic = ordering.subscriptions.topic(wire)
-            missing = seq - ordering.last_seq(topic, head["epoch"], seq + 1) if topic.wanted and topic.rank else 0
+            topic = topics.topic(wire)
+            missing = seq - topics.last_seq(topic, head["epoch"], seq + 1) if topic.wanted and topic.rank else 0
             if missing <= 0:
                 continue
             ordering.counts["gaps"] += 1

@@ -1,11 +1,12 @@
 """The pure core of a subscriber: decides what to deliver, what is missing, and what to ask. No socket, clock or thread.
 
 Messages, replies and times go in; ``out`` (events, notices, `Checkpoint`) and ``recovery.ask`` come out. Each part
-alone changes what it has; the others call its methods:
+changes its own state, and calls methods of the others; only `Ordering` also writes into the topics:
 
 - `Stream` passes each message to the parts that it concerns, and counts malformed ones.
 - `HeartbeatMonitor` has the last heartbeat: whether it proves that nothing was lost, whether daemon and feed live.
-- `Ordering` has the last number of each topic (`TopicState`), the held events, and the *confirmed* offset. It delivers.
+- `SubscriptionSet` has a `TopicState` for each topic: its last number and offset, and so what is next or a repeat.
+- `Ordering` has the held events, the gate that makes them wait, and the *confirmed* offset. It delivers.
 - `Recovery` has the open request and the time of the next one. It decides what to ask when, and when to give up.
 - `RecoverySteps` has how far the reader has joined the stream. It makes the requests, and passes the replies on.
 

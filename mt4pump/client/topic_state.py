@@ -15,7 +15,7 @@ from itertools import pairwise, product
 from mt4pump.client.event import Event, TopicName
 from mt4pump.client.events import CLASSES, Quote
 from mt4pump.errors import ClientError
-from mt4pump.wire import HEARTBEAT, KINDS, WILDCARDS, right_form
+from mt4pump.wire import HEARTBEAT, KINDS, NEWS, WILDCARDS, right_form
 
 PREFIXES_LIMIT = 256
 """What the query endpoint takes in one request; with more, whole kinds are asked for and filtered here."""
@@ -65,6 +65,27 @@ class TopicState(TopicName):
     def pass_to(self, epoch: int, seq: int) -> None:
         """Record that everything up to this number was delivered, or reported as lost."""
         self.epoch, self.seq = epoch, seq
+
+    def record(self, epoch: int, seq: int, offset: int | None) -> None:
+        """Record that an event was delivered."""
+        if epoch >= self.epoch:
+            self.pass_to(epoch, seq)
+        elif offset is None:
+            self.late = epoch, seq
+        if offset is not None:
+            self.offset = offset
+
+    def is_repeat(self, epoch: int, seq: int, offset: int | None, present_epoch: int) -> bool:
+        """Return whether this event was delivered before, or came too late for its place in the order."""
+        if epoch == self.epoch:
+            # A number that starts again is a news topic that the daemon forgot: the offset shows that it is new.
+            starts_again = self.kind == NEWS.name and seq == 1 and offset is not None and offset > self.offset
+            return seq <= self.seq and not starts_again
+        if offset is None:
+            return epoch < present_epoch or (epoch, seq) <= self.late
+        if epoch > self.epoch != NEVER:  # where a journal lost its end, offsets are used again
+            return False
+        return offset <= self.offset
 
     def has_passed(self, offset: int, epoch: int, seq: int) -> bool:
         """Return whether this event was never delivered, and a later one was."""
@@ -170,6 +191,26 @@ class SubscriptionSet:
             state = TopicState(wire, name, durable=self._is_durable(name), wanted=self.is_wanted(name))
             self.topics[wire] = state
         return state
+
+    def last_seq(self, topic: TopicState, epoch: int, seq: int) -> int:
+        """Return the number before ``seq`` that was delivered, or ``seq - 1`` where that is not known.
+
+        Before an event of an older epoch it is not known: it came late, as no offset put it in order.
+        """
+        if topic.epoch == epoch:
+            return topic.seq
+        return 0 if epoch > topic.epoch and self.baseline is not None and epoch >= self.baseline else seq - 1
+
+    def limit_offsets(self, end: int, kept_epoch: int = NEVER) -> None:
+        """Record that offsets beyond ``end`` mean nothing any more, except in topics that have ``kept_epoch``."""
+        for topic in self.topics.values():
+            if topic.epoch != kept_epoch:
+                topic.offset = min(topic.offset, end)
+
+    def forget_offsets(self) -> None:
+        """Record that the offsets of all topics are of a journal that is gone."""
+        for topic in self.topics.values():
+            topic.offset, topic.jumps = 0, ()
 
     def forget_baseline(self) -> None:
         """Record that nothing is known of topics that were not met yet."""

@@ -33,6 +33,8 @@ steps = st.lists(
     max_size=60,
 )
 
+topics = st.lists(st.sampled_from(["trade.1", "trade.2", "quote.A"]), max_size=3)
+
 
 @settings(max_examples=400, deadline=None)
 @given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4))
@@ -94,6 +96,48 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
     second.go_live()
     first = [item.offset for item in done if isinstance(item, Event) and not item.snapshot and item.offset]
     assert sorted(first + second.offsets()) == list(range(1, harness.model.last_offset + 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps, topics, steps, st.lists(st.booleans(), min_size=120, max_size=120), st.integers(1, 4))
+def test_whatever_waits_when_a_run_with_a_smaller_epoch_begins_each_event_of_it_comes_once_and_in_order(
+    before: list[str], first: list[str], after: list[str], losses: list[bool], page: int
+) -> None:
+    """The daemon's folder was deleted, so the journal is another one as well; a heartbeat shows it."""
+    harness = Harness().live()
+    harness.model.page_limit = page
+    harness.answering = False
+    for step, lost in zip(before, losses, strict=False):
+        play(harness, step, lost=lost, unknown=Counter())
+    harness.model.restart(log="log-2")
+    harness.model.epoch = 500
+    start = len(harness.model.published)
+    harness.reconnect()
+    for topic in first:
+        harness.receive(harness.model.event(topic))
+    harness.receive(harness.model.heartbeat())
+    for step, lost in zip(after, losses[60:], strict=False):
+        play(harness, step, lost=lost, unknown=Counter())
+    harness.answering = True
+    harness.model.stored = harness.model.opened = True
+    harness.wait(1)
+    for _ in range(5):
+        harness.wait(1)
+        harness.model.dropped += 1
+        harness.receive(harness.model.heartbeat())
+    published = [(topic, body["epoch"], body["seq"], body.get("offset")) for topic, body in harness.model.published]
+    events = [item for item in harness.items if isinstance(item, Event) and not item.snapshot]
+    came = [(event.topic, event.epoch, event.seq, event.offset) for event in events if event.kind != "heartbeat"]
+    assert len(came) == len(set(came)), "none twice"
+    assert [event for event in published[start:] if event[3] and event not in came] == [], "every stored event"
+    for topic in {topic for topic, *_ in published}:
+        of_topic = [event for event in came if event[0] == topic]
+        stored = [event for event in of_topic if event[3]]
+        assert stored == [event for event in published if event in stored], f"{topic} in order"
+        reported = sum(count for _, of, count in harness.notices("lost") if of == topic)
+        assert len(of_topic) + reported <= len([event for event in published if event[0] == topic]), topic
+    assert not harness.stream.ordering.held
+    assert harness.stream.ordering.confirmed == harness.model.last_offset
 
 
 def play(harness: Harness, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step

@@ -17,7 +17,7 @@ from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.stream import Stream
-from mt4pump.client.topic_state import SubscriptionSet
+from mt4pump.client.topic_state import SubscriptionSet, TopicState
 from mt4pump.journal.schema import JournalPage, Stored
 from mt4pump.wire import Body
 from tests.simulation.backend import CrashingWire, Plan
@@ -116,12 +116,28 @@ class SilentJournal(MemoryJournal):
         return stored
 
 
+class RepeatingTopic(TopicState):
+    """Takes no event for a repeat."""
+
+    __slots__ = ()
+
+    def is_repeat(self, *_: object) -> bool:
+        return False
+
+
 class RepeatingStream(Stream):
     """Delivers what it delivered before."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.ordering._is_repeat = lambda *_: False  # type: ignore[method-assign]  # noqa: SLF001
+        known = self.ordering.subscriptions.topic
+
+        def topic(wire: bytes) -> TopicState:
+            state = known(wire)
+            state.__class__ = RepeatingTopic
+            return state
+
+        self.ordering.subscriptions.topic = topic  # type: ignore[method-assign]
 
 
 class ForgetfulStream(Stream):
