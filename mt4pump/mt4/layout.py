@@ -46,12 +46,10 @@ CON_GROUP = Record("ConGroup", 13696, """
     public d: credit
     public i: margin_call margin_mode margin_stopout
     public d: interestrate
-    public i: use_swap news rights check_ie_prices maxpositions close_reopen hedge_prohibited
-    public i: close_fifo hedge_largeleg
+    public i: use_swap news rights check_ie_prices maxpositions close_reopen hedge_prohibited close_fifo hedge_largeleg
     internal 2i: unused_rights
     internal 16r: securities_hash
-    public i: margin_type archive_period archive_max_balance stopout_skip_hedged
-    public i: archive_pending_period
+    public i: margin_type archive_period archive_max_balance stopout_skip_hedged archive_pending_period
     public 8I: news_languages
     public I: news_languages_total
     internal 17i: reserved
@@ -91,12 +89,10 @@ CON_SYMBOL = Record("ConSymbol", 1936, """
     public i: swap_rollover3days
     public d: contract_size tick_value tick_size
     public i: stops_level gtc_pendings margin_mode
-    public d: margin_initial margin_maintenance margin_hedged margin_divider point multiply
-    public d: bid_tickvalue ask_tickvalue
+    public d: margin_initial margin_maintenance margin_hedged margin_divider point multiply bid_tickvalue ask_tickvalue
     public i: long_only instant_max_volume
     public 12s: margin_currency
-    public i: freeze_level margin_hedged_strong value_date quotes_delay swap_openprice
-    public i: swap_variation_margin
+    public i: freeze_level margin_hedged_strong value_date quotes_delay swap_openprice swap_variation_margin
     internal 21i: unused
 """)  # fmt: skip
 
@@ -145,8 +141,7 @@ USER_RECORD = Record("UserRecord", 1120, """
     public 16s: status
     public i: regdate lastdate leverage agent_account timestamp
     personal i: last_ip
-    public d: balance prevmonthbalance prevbalance credit interestrate taxes prevmonthequity
-    public d: prevequity
+    public d: balance prevmonthbalance prevbalance credit interestrate taxes prevmonthequity prevequity
     internal 2d: reserved2
     secret 32s: otp_secret
     secret 240s: secure_reserved

@@ -55,8 +55,7 @@ class SimulatedFault:
         if not (math.isfinite(self.at_s) and self.at_s >= 0):
             raise ValueError(f"fault {self.kind}: starts at {self.at_s} s; give seconds from 0 on")
         if self.every_s is not None and not (math.isfinite(self.every_s) and self.every_s >= SHORTEST_EVERY_S):
-            cure = f"give {SHORTEST_EVERY_S} s or more"
-            raise ValueError(f"fault {self.kind}: repeats every {self.every_s} s; {cure}")
+            raise ValueError(f"fault {self.kind}: repeats every {self.every_s} s; give {SHORTEST_EVERY_S} s or more")
 
     def _check_amount(self, amount: float) -> None:
         what, meaning = f"fault {self.kind}", MEANINGS[self.kind]

@@ -178,11 +178,8 @@ class Simulator:
         if made:
             self.callbacks.send_bidask()
         if self.feed.exhausted and not len(self.quote_queue) and not self.finished.is_set():
-            log.info(
-                "replay ended: %d ticks, %d bad lines",
-                self.ticks_sent + self.ticks_unseen,
-                self.files.bad_lines if self.files else 0,
-            )
+            ticks = self.ticks_sent + self.ticks_unseen
+            log.info("replay ended: %d ticks, %d bad lines", ticks, self.counters()["bad_lines"])
             self.finished.set()
         if math.isinf(self.options.rate) and not wanted and not self.files:
             return SLEEP_LIMIT_S  # with no reader to wait for, the market would take a whole core

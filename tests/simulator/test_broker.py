@@ -47,7 +47,7 @@ def long_run() -> tuple[dict[str, bytes], SimulatedBroker, list[RawEvent], list[
 LongRun = tuple[dict[str, bytes], SimulatedBroker, list[RawEvent], list[bytes]]
 
 
-def test_the_same_seed_gives_the_same_events_and_quotes_however_they_are_cut() -> None:
+def test_the_same_seed_gives_the_same_events_and_quotes_in_chunks_of_any_size() -> None:
     _, events, lines = run(20_000, 256)
     _, again, lines_again = run(20_000, 77)
     assert events == again
