@@ -55,7 +55,7 @@ def text_cells(*values: object) -> tuple[Text, ...]:
 
 
 @contextmanager
-def progress_bar(name: str, *columns: ProgressColumn) -> Iterator[Callable[[float, float | None], None]]:
+def progress_bar(name: str, *columns: ProgressColumn) -> Iterator[Callable[[float, float], None]]:
     """Yield a callback for the amount that is done and the total; it draws where standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _completed, _total: None
@@ -66,7 +66,7 @@ def progress_bar(name: str, *columns: ProgressColumn) -> Iterator[Callable[[floa
     with Progress(TextColumn(name), BarColumn(), *columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None)
 
-        def draw(done: float, of: float | None) -> None:
+        def draw(done: float, of: float) -> None:
             nonlocal drawn_s, completed, total
             completed, total = done, of
             if now() - drawn_s >= DRAW_INTERVAL_S:  # an update costs more than an event

@@ -14,14 +14,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
 from websockets.sync.client import connect
 
-from mt4pump.cli.demo import data_folder
+from mt4pump.cli.demo import ChildFault, DemoProgram, ProcessGroup, data_folder
 from mt4pump.client import Query
-from mt4pump.errors import CONSTRAINTS_PLACE, StartError
+from mt4pump.errors import CONSTRAINTS_PLACE, EXIT_START, StartError
 from tests.bus import until
 from tests.chaos.processes import free_ports
 from tests.cli.commands import PROJECT, environment, finish
@@ -131,6 +132,19 @@ def test_a_part_that_is_killed_ends_the_demo_with_the_end_of_its_log(tmp_path: P
         shown.gone()
         assert "daemon ended with code -9" in shown.run.text
         assert "publishes on" in shown.run.text
+
+
+def test_a_part_that_does_not_serve_in_time_is_reported_with_its_log_and_code_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mt4pump.cli.demo.READY_LIMIT_S", 0.0)
+    group = ProcessGroup(tmp_path, {**environment(), "PYTHONPATH": str(PROJECT)}, lambda _name, _line: None)
+    try:
+        with pytest.raises(ChildFault, match=r"^gateway does not serve after 0 s; the end of its log:\n  ") as caught:
+            group.start((DemoProgram("gateway", "http.server", ("0",), "never written"),), Event())
+    finally:
+        group.end()
+    assert caught.value.code == EXIT_START
 
 
 def test_a_chosen_data_folder_is_kept(tmp_path: Path) -> None:
