@@ -70,7 +70,7 @@ class ZapAuthenticator(ZapServer):
         self.revocations = 0
         self._folder = clients
         self._suffix = suffix
-        self._clients = Clients()
+        self._clients = Clients({}, {})
         self._suspended: dict[bytes, str] = {}  # keys that were known until their file became faulty
         self._fingerprint: FolderFingerprint | None = None
         self._check_at_s = 0.0
@@ -101,13 +101,10 @@ class ZapAuthenticator(ZapServer):
 
     def is_banned(self, user: str) -> bool:
         """Return whether the client ``user`` is banned now."""
-        until_s = self._banned_until_s.get(user)
-        if until_s is None:
-            return False
-        if self._now_s() < until_s:
-            return True
-        self._banned_until_s.pop(user, None)
-        return False
+        is_banned = self._now_s() < self._banned_until_s.get(user, 0.0)
+        if not is_banned:
+            self._banned_until_s.pop(user, None)
+        return is_banned
 
     def reload(self) -> None:
         """Read the folder's files now, if they changed; when it cannot be read, the known clients stay."""

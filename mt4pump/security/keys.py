@@ -119,10 +119,10 @@ class Client(NamedTuple):
 class Clients:
     """All clients of the folder at one moment; never changed. ``faults`` has the fault of each faulty file."""
 
-    def __init__(self, clients: tuple[Client, ...] = (), faults: Mapping[str, str] | None = None) -> None:
-        self.by_key = {client.key: client for client in clients}
-        self.by_user = {client.user: client for client in clients}
-        self.faults = dict(faults or {})
+    def __init__(self, by_key: Mapping[bytes, Client], faults: Mapping[str, str]) -> None:
+        self.by_key = by_key
+        self.by_user = {client.user: client for client in by_key.values()}
+        self.faults = faults
 
     def __len__(self) -> int:
         return len(self.by_key)
@@ -134,8 +134,9 @@ class Clients:
 
     def keeps(self, before: Clients) -> bool:
         """Return whether all of ``before`` are still there, with the same key and no fewer permissions."""
-        return all(self.allowed(user).includes(client.permissions) for user, client in before.by_user.items()) and (
-            before.by_user.keys() <= self.by_user.keys()
+        return all(
+            user in self.by_user and self.allowed(user).includes(client.permissions)
+            for user, client in before.by_user.items()
         )
 
 
@@ -171,7 +172,7 @@ def read_clients(folder: Path, names: FolderFingerprint, suffix: str) -> Clients
         clients[client.key] = client
     for name, *_ in names[CLIENTS_LIMIT:]:
         faults[name] = f"{folder / name}: is one of more than {CLIENTS_LIMIT} files; remove those not in use"
-    return Clients(tuple(clients.values()), faults)
+    return Clients(clients, faults)
 
 
 def read_client(path: Path, suffix: str) -> Client:

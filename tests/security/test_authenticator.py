@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from threading import enumerate as enumerate_threads
@@ -45,6 +47,15 @@ def keys(tmp_path: Path) -> Keyring:
     return Keyring(tmp_path)
 
 
+@contextmanager
+def authenticating(keys: Keyring, **options: Any) -> Iterator[ZapAuthenticator]:
+    """Give an authenticator whose thread is not started: the test asks it itself."""
+    with context() as own:
+        made = ZapAuthenticator(own, keys.secret, keys.clients, **options)
+        yield made
+        made.stop()
+
+
 def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURVE") -> list[bytes]:
     return [b"peer", b"", b"1.0", b"7", domain, b"10.0.0.9", b"", mechanism, key]
 
@@ -60,12 +71,10 @@ def user_of(authenticator: ZapAuthenticator, keys: Keyring, name: str) -> str:
 
 def test_a_known_key_is_accepted_under_its_name(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         answer = answered(authenticator, zap(raw_key(keys.pairs["alice"].public)))
         assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
         assert authenticator.allowed(split_user_id(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
-        authenticator.stop()
 
 
 def test_an_unknown_key_is_refused_counted_and_logged_with_its_address(
@@ -96,26 +105,22 @@ def test_an_unknown_key_is_refused_counted_and_logged_with_its_address(
     ],
 )
 def test_what_is_no_curve_handshake_is_refused(keys: Keyring, frames: list[bytes]) -> None:
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         answer = answered(authenticator, frames)
         assert b"400" in answer
         assert b"200" not in answer
-        authenticator.stop()
 
 
 def test_a_client_without_query_is_refused_at_that_socket_only(keys: Keyring) -> None:
     keys.admit("alice", "*", query=False)
     key = raw_key(keys.pairs["alice"].public)
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         assert answered(authenticator, zap(key, domain=QUERIED.encode()))[4] == b"400"
         answer = answered(authenticator, zap(key))
         assert answer[4] == b"200"
         user = split_user_id(answer[6].decode())[0]
         assert authenticator.allowed_query(user) is NOTHING
         assert authenticator.allowed(user).allowed == EVERYTHING.allowed
-        authenticator.stop()
 
 
 def test_who_makes_query_connections_without_end_is_refused_for_a_while(keys: Keyring) -> None:
@@ -123,14 +128,12 @@ def test_who_makes_query_connections_without_end_is_refused_for_a_while(keys: Ke
     keys.admit("bob", "*")
     now = [100.0]
     asked = {user: zap(raw_key(keys.pairs[user].public), domain=QUERIED.encode()) for user in ("alice", "bob")}
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
+    with authenticating(keys, now_s=lambda: now[0]) as authenticator:
         codes = [answered(authenticator, asked["alice"])[4] for _ in range(QUERY_CONNECTIONS + 2)]
         assert codes == [b"200"] * QUERY_CONNECTIONS + [b"300"] * 2
         assert answered(authenticator, asked["bob"])[4] == b"200"
         now[0] += QUERY_WINDOW_S
         assert answered(authenticator, asked["alice"])[4] == b"200"
-        authenticator.stop()
 
 
 def test_every_connection_has_a_generation_of_its_own_and_none_is_accepted_without(keys: Keyring) -> None:
@@ -170,8 +173,7 @@ def test_a_changed_folder_is_read_without_a_request(keys: Keyring, monkeypatch: 
 
 def test_after_reloading_it_is_known_whether_permissions_were_reduced(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         authenticator.reload()
         assert not authenticator.has_new_revocations()
         keys.admit("bob", "*")
@@ -180,20 +182,17 @@ def test_after_reloading_it_is_known_whether_permissions_were_reduced(keys: Keyr
         keys.admit("alice", "quote.EUR*")
         authenticator.reload()
         assert authenticator.has_new_revocations()
-        authenticator.stop()
 
 
 def test_the_holder_of_a_replaced_key_has_no_permissions(keys: Keyring) -> None:
     keys.admit("alice", "*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         before = user_of(authenticator, keys, "alice")
         keys.admit("alice", "*", pair=new_pair())
         authenticator.reload()
         assert authenticator.has_new_revocations()
         assert authenticator.allowed(before) is NOTHING
         assert authenticator.allowed(user_of(authenticator, keys, "alice")).covers(b"anything")
-        authenticator.stop()
 
 
 def test_a_file_that_becomes_faulty_excludes_its_client_and_is_logged_once(
@@ -201,8 +200,7 @@ def test_a_file_that_becomes_faulty_excludes_its_client_and_is_logged_once(
 ) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         (keys.clients / "bob.toml").write_text("topics = [")
         authenticator.reload()
         assert authenticator.has_new_revocations()
@@ -213,15 +211,13 @@ def test_a_file_that_becomes_faulty_excludes_its_client_and_is_logged_once(
         logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert [("bob.toml" in text, "carl.toml" in text) for text in logged] == [(True, False), (False, True)]
         assert all("is not TOML" in text for text in logged)
-        authenticator.stop()
 
 
 @pytest.mark.parametrize("odd", ["query = " + "1" * 5_000, "topics = " + "[" * 5_000])
 def test_a_file_that_cannot_be_parsed_delays_no_revocation(keys: Keyring, odd: str) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         (keys.clients / "odd.toml").write_text(odd)
         keys.revoke("alice")
         authenticator.reload()
@@ -229,19 +225,16 @@ def test_a_file_that_cannot_be_parsed_delays_no_revocation(keys: Keyring, odd: s
         assert not user_of(authenticator, keys, "alice")
         assert user_of(authenticator, keys, "bob")
         assert list(authenticator._clients.faults) == ["odd.toml"]  # noqa: SLF001
-        authenticator.stop()
 
 
 def test_a_missing_folder_admits_nobody(keys: Keyring) -> None:
     keys.admit("alice", "*")
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         keys.revoke("alice")
         keys.clients.rmdir()
         authenticator.reload()
         assert authenticator.has_new_revocations()
         assert not user_of(authenticator, keys, "alice")
-        authenticator.stop()
 
 
 def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
@@ -252,22 +245,19 @@ def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
     def fails(_folder: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+    with authenticating(keys) as authenticator:
         monkeypatch.setattr(authenticator_module, "fingerprint", fails)
         authenticator.reload()
         assert not authenticator.has_new_revocations()
         assert user_of(authenticator, keys, "alice")
         assert "Input/output error" in caplog.text
-        authenticator.stop()
 
 
 def test_a_banned_client_is_refused_for_a_while(keys: Keyring) -> None:
     keys.admit("alice", "*")
     now = [100.0]
     counters = FaultCounters(authenticator_module.log)
-    with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters, now_s=lambda: now[0])
+    with authenticating(keys, fault_counters=counters, now_s=lambda: now[0]) as authenticator:
         user = user_of(authenticator, keys, "alice")
         authenticator.ban(user, "for the test")
         assert authenticator.allowed(user) is NOTHING
@@ -278,7 +268,6 @@ def test_a_banned_client_is_refused_for_a_while(keys: Keyring) -> None:
         assert authenticator.allowed(user).covers(b"x")
         authenticator.ban("nobody", "who is that")
         assert authenticator._banned_until_s == {}  # noqa: SLF001
-        authenticator.stop()
 
 
 def test_an_error_of_its_own_costs_one_handshake(
