@@ -84,8 +84,8 @@ class QueryServer(Thread):
             burst_bytes=0,
             by_address=settings.curve_secret_key is None,
         )
-        self._connections = ServedConnections(options, self._scheduler, fault_counters, self.counts, limits)
-        self.connections = self._connections.monitored
+        self._served = ServedConnections(options, self._scheduler, fault_counters, self.counts, limits)
+        self.connections = self._served.monitored
         self._socket = context.socket(zmq.ROUTER)
         self._socket.copy_threshold = 0  # else a short last frame could not be tracked
         try:
@@ -130,16 +130,16 @@ class QueryServer(Thread):
 
     def _maintain_and_check_stop(self) -> bool:
         """Return whether the thread is to stop; also checks the connections, which must not wait for long work."""
-        self._connections.maintain()
+        self._served.maintain()
         return self._stopping.is_set()
 
     def _iterate(self) -> None:
         """Receive and answer. An error of our own costs one request only, and is counted."""
         try:
-            self._connections.maintain()
+            self._served.maintain()
             if self._poll():
                 self._receive_messages()
-            for connection in self._connections.blocked():
+            for connection in self._served.blocked():
                 if (kept := connection.blocked) is not None and self._send_all(connection, *kept):
                     connection.blocked = None
             self._handle_queued()
@@ -161,7 +161,7 @@ class QueryServer(Thread):
 
     def _poll(self) -> bool:
         """Wait for a message, only briefly if there is other work; return whether there is one."""
-        if self._scheduler.waiting or any(self._connections.blocked()):
+        if self._scheduler.waiting or any(self._served.blocked()):
             timeout_ms = 0 if self._next_ready() is not None else WAIT_MS
         else:
             timeout_ms = POLL_MS
@@ -195,16 +195,16 @@ class QueryServer(Thread):
 
     def _handle_message(self, name: bytes) -> None:
         envelope, number, user, size = self._receive_rest()
-        connection = self._connections.find(name, number, user)
+        connection = self._served.find(name, number, user)
         if connection is None:
             self.counts["dropped"] += 1
             return
         if size > WIRE_SLACK * self._options.max_request_bytes:
-            self._connections.disconnect(number, f"it sent a message of {size} bytes")
+            self._served.disconnect(number, f"it sent a message of {size} bytes")
         id_, parsed = self._handler.parse(envelope.payload)
         request = QueuedRequest(envelope.routing, id_, parsed, size, time.monotonic())
         is_next = not connection.queue and connection.blocked is None
-        if request.is_cheap and is_next and self._connections.has_room_for_short(connection):
+        if request.is_cheap and is_next and self._served.has_room_for_short(connection):
             self._answer(connection, request)
         elif not self._scheduler.add(connection, request):
             text = f"at most {self._options.waiting_limit} requests of a connection may wait: read the replies first"
@@ -231,12 +231,12 @@ class QueryServer(Thread):
     def _is_ready(self, connection: PeerConnection, request: QueuedRequest) -> bool:
         """Return whether a request can be answered now."""
         if request.is_cheap:
-            return self._connections.has_room_for_short(connection)
+            return self._served.has_room_for_short(connection)
         must_wait = request.needs_snapshot and self._handler.snapshot_wait_s() > 0
-        return not must_wait and self._connections.has_room(connection)
+        return not must_wait and self._served.has_room(connection)
 
     def _next_ready(self) -> PeerConnection | None:
-        self._connections.refresh()
+        self._served.refresh()
         return self._scheduler.first(self._is_ready)
 
     def _handle_queued(self) -> None:
@@ -290,7 +290,7 @@ class QueryServer(Thread):
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self.counts["dropped"] += 1
-            self._connections.remove(connection)
+            self._served.remove(connection)
             return True
         self._is_sending = True
         frames = [*routing, *reply]

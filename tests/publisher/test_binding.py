@@ -77,25 +77,21 @@ def test_where_the_system_does_not_say_nobody_is_named(error: Exception, monkeyp
     assert holder_of("tcp://127.0.0.1:5556") is None
 
 
-def test_a_socket_without_a_pid_is_another_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    address = SimpleNamespace(ip="127.0.0.1", port=5556)
-    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=address, pid=None)
-    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
-    assert holder_of("tcp://127.0.0.1:5556") == "another user's program"
-
-
-def test_windows_idle_process_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(ip="::", port=5556), pid=0)
-    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
-    assert holder_of("tcp://127.0.0.1:5556") is None
-
-
-def test_a_program_that_ended_meanwhile_keeps_its_pid(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ip", "pid", "holder"),
+    [
+        pytest.param("127.0.0.1", None, "another user's program", id="the system hides whose it is"),
+        pytest.param("::", 0, None, id="the idle process of Windows"),
+        pytest.param("::", 4321, "a program (pid 4321)", id="a program that ended meanwhile"),
+    ],
+)
+def test_a_program_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, ip: str, pid: int | None, holder: str | None
+) -> None:
     def gone(pid: int) -> None:
         raise psutil.NoSuchProcess(pid)
 
-    address = SimpleNamespace(ip="::", port=5556)
-    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=address, pid=4321)
+    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(ip=ip, port=5556), pid=pid)
     monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
     monkeypatch.setattr(psutil, "Process", gone)
-    assert holder_of("tcp://127.0.0.1:5556") == "a program (pid 4321)"
+    assert holder_of("tcp://127.0.0.1:5556") == holder

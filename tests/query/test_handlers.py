@@ -87,13 +87,15 @@ def test_a_snapshot_that_comes_between_two_checks_is_no_failure() -> None:
     assert (head["ok"], head.get("seqs")) == (True, {"quote.A": 3})
 
 
-def test_a_snapshot_that_failed_is_refused_at_once() -> None:
-    head = head_of(handler_of(lambda request: request.answer(None), snapshot_wait_s=60.0))
-    assert (head["ok"], head["code"]) == (False, "busy")
-
-
-def test_a_snapshot_that_never_comes_is_refused_in_time() -> None:
-    head = head_of(handler_of(lambda _request: None, snapshot_wait_s=0.05))
+@pytest.mark.parametrize(
+    ("request_snapshot", "wait_s"),
+    [(lambda request: request.answer(None), 60.0), (lambda _request: None, 0.05)],
+    ids=["at once when it failed", "in time when it never comes"],
+)
+def test_a_snapshot_that_is_not_made_is_refused(
+    request_snapshot: Callable[[SnapshotRequest], object], wait_s: float
+) -> None:
+    head = head_of(handler_of(request_snapshot, snapshot_wait_s=wait_s))
     assert (head["ok"], head["code"]) == (False, "busy")
 
 
