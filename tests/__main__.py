@@ -3,7 +3,8 @@
 Where no test may be skipped (``REQUIRE_ALL_TESTS``, which `.ci/run` sets), the tests on a Windows Python under Wine run
 as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`. Where a container
 engine and the images of deploy/container are, ours named by ``MT4PUMP_IMAGE``, the compose file is run.
-``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, and ends within about a minute.
+``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, tries fewer examples, and ends within a
+minute.
 """
 
 import os

@@ -18,13 +18,14 @@ settings.load_profile("default")
 settings.register_profile(
     "gate", derandomize=True, deadline=None
 )  # it checks a change: what only chance finds is found elsewhere
+settings.register_profile("quick", max_examples=20, deadline=None)  # the whole command tries a hundred
 if os.environ.get(REQUIRE_ALL):
     settings.load_profile("gate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--quick``."""
-    parser.addoption("--quick", action="store_true", help="leave out the files that tests/quick.py lists")
+    parser.addoption("--quick", action="store_true", help="few examples; no files that tests/quick.py lists")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -32,8 +33,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--quick") and is_slow(collection_path) else None
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Handle Ctrl-C, which a shell's background job ignores, as would every program that a test starts from there."""
+    if config.getoption("--quick"):
+        settings.load_profile("quick")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

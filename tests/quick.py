@@ -11,7 +11,7 @@ FILES = (
     "bridge/test_trips.py",
     *(
         f"cli/test_{name}.py"
-        for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "stdio", "tail")
+        for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "run", "stdio", "tail")
     ),
     *(
         f"client/test_{name}.py"
