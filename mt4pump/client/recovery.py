@@ -34,12 +34,13 @@ class Recovery:
         self._is_unproven = False
         self._last_held: Body | None = None  # the last event that waited when events became unproven
         self._has_heartbeat = False
-        self._replay_needed_to = self._complete_to = 0
-        self._complete_log: str | None = None  # that `_complete_to` counts in
+        self._replay_needed_to = 0  # up to this offset the journal must be asked
+        self._complete_to = 0  # up to this offset of `_complete_log` nothing is missing then
+        self._complete_log: str | None = None
         self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
         self._job: QueryJob | None = None
-        self._opens_gate = False
-        self._first_held: Body | None = None
+        self._opens_gate = False  # at the end of the job
+        self._first_held: Body | None = None  # when the job began, as the next
         self._confirmed_before: int | None = None
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
