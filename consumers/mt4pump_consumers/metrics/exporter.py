@@ -79,10 +79,10 @@ class DurableKindsQuery:
         found_epoch, kinds = self._found
         return kinds if found_epoch == epoch else {}
 
-    def update(self, status: Status | None) -> None:
+    def update(self, status: Status) -> None:
         """Query the daemon if it is time; takes at most `TIMEOUT_S`."""
         now_s = time.monotonic()
-        if status is None or not status.alive or (status.epoch == self._asked_epoch and now_s < self._due_s):
+        if not status.alive or (status.epoch == self._asked_epoch and now_s < self._due_s):
             return
         self._asked_epoch, self._due_s = status.epoch, now_s + QUERY_RETRY_S
         try:
@@ -129,8 +129,6 @@ class SelectionCheck:
             self._symbols = None
 
 
-NOBODY: Mapping[str, Any] = {}
-
 COUNTS = {
     "gaps": ("mt4pump_reader_gaps_total", "Places where events were missing, healed or not."),
     "duplicates": ("mt4pump_reader_duplicates_total", "Events that came twice and were dropped."),
@@ -162,21 +160,21 @@ class MetricsCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric; their names are what the registry needs."""
-        yield from self._families(None)
+        yield from self._families()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric that has a value."""
-        yield from (family for family in self._families(self._source.status) if family.samples)
+        yield from (family for family in self._families() if family.samples)
 
-    def _families(self, status: Status | None) -> Iterator[Metric]:
-        alive = status is not None and status.alive
-        body = NOBODY if status is None else status.body
+    def _families(self) -> Iterator[Metric]:
+        status = self._source.status
+        alive = status.alive
         yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat arrives, else 0.", alive)
-        yield from heartbeat.families(body if alive else heartbeat.moments(body))
+        yield from heartbeat.families(status.body if alive else heartbeat.moments(status.body))
         text = (
             "1 for a kind that the daemon's journal stores, else 0; missing while the query endpoint does not answer."
         )
-        stored = self._stored_kinds(status.epoch) if status is not None and alive else {}
+        stored = self._stored_kinds(status.epoch) if alive else {}
         family = GaugeMetricFamily("mt4pump_journal_kind_stored", text, labels=["kind"])
         for kind, is_stored in stored.items():
             family.add_metric([kind], is_stored)
@@ -185,7 +183,7 @@ class MetricsCollector(Collector):
         for key, (name, text) in COUNTS.items():
             yield CounterMetricFamily(name, text, self._source.subscriber.counts.get(key, 0))
         if self._symbols is not None:
-            yield from self._symbols.families(live=alive and status is not None and status.state == PUMPING)
+            yield from self._symbols.families(live=alive and status.state == PUMPING)
         yield from self._own()
 
     def _own(self) -> Iterator[Metric]:
@@ -272,13 +270,13 @@ def _server(
         )
 
     return metrics_server(
-        collector_for, lambda: fault_of(feed.status), settings.host, settings.port, context=_tls(settings)
+        collector_for, lambda: _fault_of(feed.status), settings.host, settings.port, context=_tls(settings)
     )
 
 
-def fault_of(status: Status | None) -> str:
+def _fault_of(status: Status) -> str:
     """Return what ``/healthz`` reports, empty while heartbeats arrive."""
-    return "" if status is not None and status.alive else "no heartbeat of the daemon"
+    return "" if status.alive else "no heartbeat of the daemon"
 
 
 def _tls(settings: MetricsSettings) -> SSLContext | None:

@@ -23,7 +23,6 @@ def test_each_run_of_the_daemon_is_asked_once_and_a_failure_is_tried_again(monke
     now_s = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     kinds = DurableKindsQuery(settings())
-    kinds.update(None)
     kinds.update(replace(STATUS, alive=False))
     assert query.describe.call_count == 0
     for _ in range(2):

@@ -29,25 +29,27 @@ STATUS = Status(
     durable=True,
     body=BODY,
 )
+NONE_YET = replace(STATUS, alive=False, state="", age_s=None, epoch=0, body={})
+"""As the client shows a daemon whose first heartbeat has not arrived."""
 
 
 class Reader:
     """Stands for the feed."""
 
-    def __init__(self, status: Status | None) -> None:
+    def __init__(self, status: Status) -> None:
         self.status = status
         self.subscriber = self
         self.counts = {"gaps": 3, "reconnects": 2, "received": 500}
         self.restarts = 1
 
 
-def registry(status: Status | None, symbols: SymbolMetrics | None = None) -> CollectorRegistry:
+def registry(status: Status, symbols: SymbolMetrics | None = None) -> CollectorRegistry:
     made = CollectorRegistry()
     made.register(MetricsCollector(cast(FeedThread, Reader(status)), StreamCounters(), symbols, lambda: (4, 3)))
     return made
 
 
-def shown(status: Status | None, symbols: SymbolMetrics | None = None) -> Samples:
+def shown(status: Status, symbols: SymbolMetrics | None = None) -> Samples:
     return samples(generate_latest(registry(status, symbols)).decode())
 
 
@@ -76,19 +78,18 @@ def test_of_a_silent_daemon_nothing_is_claimed_but_when_its_last_heartbeat_arriv
 
 
 def test_a_daemon_whose_heartbeat_never_arrived_is_down() -> None:
-    for status in (None, replace(STATUS, alive=False, body={})):
-        found = shown(status)
-        assert value(found, "mt4pump_up") == 0
-        assert value(found, "mt4pump_heartbeat_timestamp_seconds") is None
-        assert value(found, "mt4pump_reader_events_total", kind="trade") == 0
+    found = shown(NONE_YET)
+    assert value(found, "mt4pump_up") == 0
+    assert value(found, "mt4pump_heartbeat_timestamp_seconds") is None
+    assert value(found, "mt4pump_reader_events_total", kind="trade") == 0
 
 
 @pytest.mark.parametrize(
     "status",
-    [None, replace(STATUS, alive=False), replace(STATUS, state="lost"), replace(STATUS, state="connecting")],
+    [NONE_YET, replace(STATUS, alive=False), replace(STATUS, state="lost"), replace(STATUS, state="connecting")],
     ids=["never arrived", "silent", "lost", "connecting"],
 )
-def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status: Status | None) -> None:
+def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status: Status) -> None:
     symbols = SymbolMetrics(("*",), 10)
     symbols.count(quote("EURUSD"))
     assert value(shown(STATUS, symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") == 12

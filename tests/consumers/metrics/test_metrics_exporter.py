@@ -12,6 +12,7 @@ from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
 from mt4pump.client import Event, Notice
 from mt4pump.process.program import Shutdown, StartError, settings_of
+from tests.consumers.metrics.test_metrics_collector import NONE_YET
 from tests.consumers.metrics.test_metrics_stream import event, quote
 
 FREE = ("--port", "0", "--endpoint", "tcp://127.0.0.1:9")
@@ -25,7 +26,7 @@ class Gone:
     """A thread that ended at once."""
 
     def __init__(self, *_: object) -> None:
-        self.status, self.subscriber, self.counts, self.restarts = None, self, dict[str, int](), 0
+        self.status, self.subscriber, self.counts, self.restarts = NONE_YET, self, dict[str, int](), 0
 
     def receive(self, _timeout_s: float) -> Event | None:
         """Have nothing."""
