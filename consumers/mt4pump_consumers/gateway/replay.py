@@ -54,7 +54,7 @@ class Span(NamedTuple):
     to: int
 
 
-class StoredFrame:
+class StoredPages:
     """Stored events, page by page; all of it waits for the daemon, so none of it belongs on the loop's thread."""
 
     def __init__(self, query: Query, topics: Sequence[str], span: Span) -> None:
@@ -153,7 +153,7 @@ class Replayer:
         """Return the journal's last offset; a client of another gateway may be ahead of this one."""
         loop = asyncio.get_running_loop()
         async with self._slots.slot(session.owner):
-            stored = StoredFrame(self._query(), request.topics, Span(log_id, request.offset, request.offset))
+            stored = StoredPages(self._query(), request.topics, Span(log_id, request.offset, request.offset))
             try:
                 await loop.run_in_executor(self._pool, stored.page)
                 return stored.last
@@ -177,7 +177,7 @@ class Replayer:
     ) -> ReplayBatch:
         """Send pages until the end, or until this client stops reading, or others have waited long enough."""
         loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, TopicSelection(request.topics)
-        stored, after, ends_s = StoredFrame(self._query(), request.topics, span), span.after, loop.time() + SLOT_S
+        stored, after, ends_s = StoredPages(self._query(), request.topics, span), span.after, loop.time() + SLOT_S
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if event.topic in asked and allowed.covers(event.topic)]
