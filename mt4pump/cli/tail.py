@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ EXAMPLES = """\
 TOPIC is a topic as it is (quote.EURUSD, trade.1001: that one alone), the beginning of topics up to a dot (quote.), or a
 pattern in quotes ('trade.*', 'quote.EUR*'). Without any: everything.
 
-  mt4pump tail                                    a live screen; lines when the output is no terminal
+  mt4pump tail                                    a live screen; lines with --count, or if the output is no terminal
   mt4pump tail 'quote.EURUSD' --json              one JSON object per line
   mt4pump tail 'trade.*' --json --count 10        ten trades, then end
 Alerts (gaps, silence, the daemon's state) and the closing summary are printed to standard error."""
@@ -62,7 +63,8 @@ def tail_command(args: argparse.Namespace) -> int:
     endpoint = endpoint_of(args.endpoint)
     topics, keys = requested_topics("tail", args.topics), keys_in(args.keys)
     console = Console()
-    as_lines = args.json or not sys.stdout.isatty() or console.is_dumb_terminal
+    # A screen ends with nothing on it: who asks for a number of events gets them.
+    as_lines = args.json or math.isfinite(args.count) or not sys.stdout.isatty() or console.is_dumb_terminal
     # The head of the screen shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
     stats = StreamStats(endpoint, topics, time.monotonic(), with_heartbeat=with_heartbeat)

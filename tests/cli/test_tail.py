@@ -237,6 +237,26 @@ def test_a_terminal_gets_a_live_screen_and_ctrl_c_restores_it() -> None:
     assert b"mt4pump tail: received " in notes
 
 
+@posix
+def test_a_terminal_that_asks_for_a_number_of_events_gets_them_as_lines() -> None:
+    import pty  # noqa: PLC0415 - there is none on Windows
+
+    ours, theirs = pty.openpty()
+    with fake_publisher("quote.EURUSD") as endpoint:
+        arguments = [sys.executable, "-m", "mt4pump", "tail", "--count", "2", "--endpoint", endpoint]
+        extra = environment({"TERM": "xterm", "COLUMNS": "120", "LINES": "20"})
+        with subprocess.Popen(arguments, env=extra, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
+            os.close(theirs)
+            try:
+                shown = read_until(ours, b"bid 1.5  ask 1.75  spread 25\r\n")
+                process.communicate(timeout=LIMIT_S)
+            finally:
+                process.kill()
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b" not in shown
+
+
 def read_until(terminal: int, wanted: bytes) -> bytes:
     """Return what the terminal shows up to ``wanted``."""
     deadline_s, seen = time.monotonic() + LIMIT_S, b""
