@@ -97,8 +97,11 @@ class FaultCounters:
         """Count a fault of kind ``name`` that the caller logs."""
         self.counts[name] += 1
 
-    def record(self, name: str, text: object) -> None:
-        """Count a fault of kind ``name``; log ``text`` unless the same kind was logged within the last minute."""
+    def record(self, name: str, text: object, error: Exception | None = None) -> None:
+        """Count a fault of kind ``name``; log ``text`` unless the same kind was logged within the last minute.
+
+        ``error`` is a fault of our own, whose traceback is logged with it.
+        """
         self.counts[name] += 1
         now_s = self._now_s()
         if now_s < self._quiet_until_s.get(name, 0.0):
@@ -107,7 +110,7 @@ class FaultCounters:
         unseen = self.counts[name] - self._logged[name] - 1
         self._logged[name] = self.counts[name]
         more = f" ({unseen} more since the last such line)" if unseen else ""
-        self._log.warning("%s: %s%s", name, text, more)
+        self._log.warning("%s: %s%s", name, text, more, exc_info=error)
 
 
 LineFormat = Literal["human", "json"]

@@ -178,10 +178,9 @@ class Publisher:
         revoked = [number for number, user in self._users.items() if exceeding(number, allowed(user))]
         for number in revoked:
             self.connections.disconnect(number, is_offender=False)
-        log.warning(
-            "a client lost permissions: %d connections were closed; the new permissions hold when they reconnect",
-            len(revoked),
-        )
+        if revoked:
+            text = "a client lost permissions: %d connections were closed; the new permissions hold when they reconnect"
+            log.warning(text, len(revoked))
 
     def _configure(self) -> None:
         apply(self._socket, self._settings)

@@ -245,7 +245,7 @@ class OrderStates:
             fields = {**fields, "login": last["login"]}
         change = classify(action, fields, known, wiped=wiped)
         if ended and last and not known:
-            change = self._after_end(action, change, fields, ended, last, wiped=wiped)
+            change = self._apply_after_end(action, change, fields, ended, last, wiped=wiped)
         else:
             self._store(order, change, fields)
         return TradeChange(action, change, fields, difference(fields, last) if last else None)
@@ -348,10 +348,10 @@ class OrderStates:
             yield event
         self.baseline_orders.clear()
 
-    def _after_end(
+    def _apply_after_end(
         self, action: int, change: str, fields: Fields, ended: OrderEnd, last: Fields, *, wiped: bool
     ) -> str:
-        """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion.
+        """Apply a record that comes after its order's end: a repeat, a restored order, a deletion; return its change.
 
         A table may be ahead of records that still wait, so an UPDATE does not reopen an order that the table lacked; an
         ADD does, and so does a table that lists the order.

@@ -155,13 +155,12 @@ class Pump(Thread):
         """Run ``task``; its error is counted and costs this record (``source`` is its pump code) or task only."""
         try:
             task(*arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - counted, and logged with its traceback
             source = f"pump code {source}" if isinstance(source, int) else source
             if isinstance(error, FAULTS):
                 count_fault(self._dispatcher.fault_counters, f"{source}", error)
             else:
-                self._dispatcher.fault_counters.record("internal_error", f"{source}: {error!r}")
-                log.debug("%s", source, exc_info=True)
+                self._dispatcher.fault_counters.record("internal_error", f"{source}: {error!r}", error)
 
     def _handle_item(self, code: int, action: int, data: Any, ts: int) -> None:
         if code == BIDASK:

@@ -1,4 +1,4 @@
-"""Packs SymbolInfo records into ``quote.<symbol>`` messages: the hot path; pure.
+"""Packs SymbolInfo records into ``quote.<symbol>`` messages: the hot path. Its only output is `send_frame`.
 
 A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
 per symbol, and one `struct` pack fills in the numbers: half the cost of packing a dict. The result is the msgpack map

@@ -105,8 +105,7 @@ class RequestHandler:
         return self._next_snapshot_s - self._now_s()
 
     def _internal_error(self, error: Exception) -> RequestError:
-        self.fault_counters.record("internal_error", f"a query failed: {error!r}")
-        log.debug("a query failed", exc_info=error)
+        self.fault_counters.record("internal_error", f"a query failed: {error!r}", error)
         return RequestError("internal_error", "the daemon failed to answer this; its log says why")
 
     def _reply(self, request: ParsedRequest, peer: Peer) -> tuple[Body, list[bytes]]:

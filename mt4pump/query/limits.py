@@ -15,51 +15,46 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
-    """Bounds of the query endpoint.
+    """Bounds of the query endpoint."""
 
-    - ``page_rows``: rows of a page where the request has no ``limit``; ``limit_rows`` is the greatest ``limit``. A page
-      also ends above ``page_bytes``, or after ``page_s`` of work; the journal is read ``slice_rows`` at a time.
-    - ``work_s``: the thread works so long, then rests ``rest_s``; amid a snapshot ``snapshot_rest_s``, as its client
-      waits for it. Under a flood it rests ``flood_rests`` times as long as it worked.
-    - ``snapshot_wait_s``: within this time the pump must make a snapshot. It is kept for ``snapshot_idle_s`` after the
-      last read; where another one needs its place, ``snapshot_evictable_s``, and ``snapshot_old_s`` in all.
-    - ``waiting_…``: queued requests of one connection, their bytes, those of all, and how long one may wait.
-    - ``unread_…``: replies that a client has not read: bytes of short ones per connection, of a client, of all. Who
-      reads none for ``unread_s`` is disconnected.
-    - ``silent_s``: a connection that sends no request for so long is closed.
-    """
-
-    sndhwm: int = 16
-    rcvhwm: int = 3
+    # ---- sockets and requests ----
+    sndhwm: int = 16  # replies that libzmq keeps of one connection
+    rcvhwm: int = 3  # requests that libzmq keeps of one connection before it stops reading
     max_request_bytes: int = 65_536
-    max_prefixes: int = 256
-    page_rows: int = 1_000
-    limit_rows: int = 10_000
-    page_bytes: int = 2**20
-    page_s: float = 0.05
-    slice_rows: int = 500
-    work_s: float = 0.0002
-    rest_s: float = 0.005
-    snapshot_rest_s: float = 0.0001
-    flood_rests: float = 0.5
-    snapshot_wait_s: float = 2.0
-    snapshots_held: int = 8
+    max_prefixes: int = 256  # of one request
+    # ---- one page ----
+    page_rows: int = 1_000  # where the request has no `limit`
+    limit_rows: int = 10_000  # the greatest `limit`
+    page_bytes: int = 2**20  # a page ends above this
+    page_s: float = 0.05  # or after this time of work
+    slice_rows: int = 500  # rows of the journal that are read at a time
+    # ---- work and rest of the query thread ----
+    work_s: float = 0.0002  # it works so long
+    rest_s: float = 0.005  # then it rests so long, beside a rapid stream
+    snapshot_rest_s: float = 0.0001  # the same amid a snapshot, as its client waits for it
+    flood_rests: float = 0.5  # under a flood it rests so many times as long as it worked
+    # ---- snapshots ----
+    snapshot_wait_s: float = 2.0  # within this time the pump must make one
+    snapshots_held: int = 8  # in all
     snapshots_per_client: int = 4
     snapshots_per_connection: int = 2
-    snapshot_idle_s: float = 30.0
-    snapshot_evictable_s: float = 2.0
-    snapshot_old_s: float = 15.0
-    waiting_limit: int = 128
-    waiting_bytes: int = 2**18
+    snapshot_idle_s: float = 30.0  # kept so long after the last read
+    snapshot_evictable_s: float = 2.0  # the same, where another one needs its place
+    snapshot_old_s: float = 15.0  # there, kept so long in all, however often it is read
+    # ---- queued requests ----
+    waiting_limit: int = 128  # of one connection
+    waiting_bytes: int = 2**18  # of one connection
     waiting_bytes_total: int = 2**23
-    waiting_s: float = 5.0
-    unread_bytes_short: int = 2**18
+    waiting_s: float = 5.0  # a request that waits longer is refused
+    # ---- replies that clients have not read ----
+    unread_bytes_short: int = 2**18  # short replies, per connection
     unread_bytes_per_client: int = 2**24
-    unread_bytes: int = 2**26
-    unread_s: float = 30.0
-    connections_limit: int = 512
-    connections_per_client: int = 256
-    silent_s: float = 10.0
+    unread_bytes: int = 2**26  # of all
+    unread_s: float = 30.0  # who reads none for so long is disconnected
+    # ---- connections ----
+    connections_limit: int = 512  # above so many, the longest idle ones are closed
+    connections_per_client: int = 256  # the same of one client
+    silent_s: float = 10.0  # one that sends no request for so long is closed
 
 
 NAP_S, NAPS = 0.0002, 10

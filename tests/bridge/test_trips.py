@@ -25,15 +25,15 @@ from tests.pump.running import BIDASK, TRADES, RunningPump, quote, trade
 from tests.vendor.control import Vendor
 
 PACKAGE = Path(mt4pump.__file__).parent
-FILES_AT_MOST = {"quote": 7, "trade": 13}
+FILES = {"quote": 7, "trade": 13}
 
 
 class Walk:
-    """Collects the files of ours that are entered below the functions ``within``, until ``topic`` is sent."""
+    """Lists the files of ours that are entered below the functions ``within``, in order, until ``topic`` is sent."""
 
     def __init__(self, send: Send) -> None:
         self.within: frozenset[str] = frozenset()
-        self.files: set[str] = set()
+        self.files: dict[str, None] = {}
         self.topic, self._sending = b"", b""
         self._send = send
 
@@ -41,7 +41,7 @@ class Walk:
         """Be the profile function of a thread."""
         path = Path(frame.f_code.co_filename)
         if event == "call" and self.within and path.is_relative_to(PACKAGE) and self._is_within(frame):
-            self.files.add(path.relative_to(PACKAGE).as_posix())
+            self.files[path.relative_to(PACKAGE).as_posix()] = None
 
     def _is_within(self, frame: FrameType | None) -> bool:
         while frame is not None:
@@ -58,17 +58,17 @@ class Walk:
             self.within = frozenset()
         return self._send(data, flags)
 
-    def of(self, topic: str, running: RunningPump, ring: Callable[[], object], *within: str) -> set[str]:
+    def of(self, topic: str, running: RunningPump, ring: Callable[[], object], *within: str) -> list[str]:
         """Return the files from the callback, which ``ring`` calls, to the message on ``topic``."""
         until(lambda: not running.pump.is_busy, "the pump waits: what it did until now is no part of this trip")
-        self.files, self.topic, self.within = set(), topic.encode(), frozenset({"on_event", *within})
+        self.files, self.topic, self.within = {}, topic.encode(), frozenset({"on_event", *within})
         sys.setprofile(self)
         try:
             ring()
         finally:
             sys.setprofile(None)
         running.next(topic)
-        return self.files
+        return list(self.files)
 
 
 @pytest.fixture(name="running")
@@ -88,11 +88,11 @@ def _running(manager: DllManager, vendor: Vendor, tmp_path: Path) -> Iterator[Ru
         running.finish()
 
 
-def documented(what: str) -> set[str]:
+def documented(what: str) -> list[str]:
     """Return the files of a trip in ARCHITECTURE.md."""
     text = (PACKAGE / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition(f"## A {what}, from callback to socket\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\d+\. `([a-z0-9_/]+\.py)`", section, re.MULTILINE))
+    return re.findall(r"^\d+\. `([a-z0-9_/]+\.py)`", section, re.MULTILINE)
 
 
 def test_the_two_trips_enter_the_files_that_architecture_lists(running: RunningPump, vendor: Vendor) -> None:
@@ -120,4 +120,4 @@ def test_the_two_trips_enter_the_files_that_architecture_lists(running: RunningP
     trades = walk.of("trade.100", running, ring_trade, "_handle_item", "flush")
     assert quotes == documented("quote")
     assert trades == documented("trade")
-    assert {"quote": len(quotes), "trade": len(trades)} == FILES_AT_MOST
+    assert {"quote": len(quotes), "trade": len(trades)} == FILES

@@ -272,8 +272,8 @@ def test_a_bad_record_is_counted_and_the_next_one_is_published(running: RunningP
     assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"bad_record": 1}
 
 
-def test_an_error_of_our_own_costs_one_record_and_is_counted(
-    running: RunningPump, monkeypatch: pytest.MonkeyPatch
+def test_an_error_of_our_own_costs_one_record_is_counted_and_logged_with_its_traceback(
+    running: RunningPump, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     running.attach()
     apply, once = running.dispatcher.trades.orders.apply, [ZeroDivisionError("a bug")]
@@ -288,6 +288,9 @@ def test_an_error_of_our_own_costs_one_record_and_is_counted(
     running.inbox.notify(TRADES, 0, trade(2))
     assert running.next("trade.100").body["order"] == 2
     assert running.next_heartbeat(lambda body: body["errors"])["errors"] == {"internal_error": 1}
+    (line,) = [record for record in caplog.records if "a bug" in record.getMessage()]
+    assert line.exc_info is not None
+    assert line.exc_info[0] is ZeroDivisionError
 
 
 @pytest.mark.parametrize("code", [-1, -4, -(2**31)])
