@@ -14,8 +14,8 @@ from threading import enumerate as enumerate_threads
 import zmq
 
 from mt4pump import __version__
-from mt4pump.errors import HangError
-from mt4pump.journal import Journal, JournalReader
+from mt4pump.errors import HangError, StartError
+from mt4pump.journal import Journal, JournalOptions, JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
@@ -31,10 +31,11 @@ from mt4pump.pump.session import Command, ReadThread
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.handlers import describer
+from mt4pump.security import PlainAuthenticator, ZapAuthenticator
+from mt4pump.session_source import Source
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
-from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path
 
 COMPARISON_SLICE_S = 0.003
 """Longest time that the pump thread compares whole tables before it handles records again."""
@@ -72,9 +73,9 @@ class Daemon:
         self._lock = DataFolderLock(settings.data_dir)
         undo.callback(self._lock.close)
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
-        journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
+        journal = Journal(settings.journal_path, journal_options(settings), now_ns) if settings.journal else None
         deletion_ns = now_ns if journal is None else journal.proven_ns
-        rules = [*service_log_rules("daemon"), damaged_journals(journal_path(settings))]
+        rules = [*service_log_rules("daemon"), damaged_journals(settings.journal_path)]
         self._old_files = OldFiles(rules, lambda: deletion_ns() / 1e9)
         if journal is not None:
             undo.callback(journal.close)
@@ -130,7 +131,7 @@ class Daemon:
         yield_to_pump = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         reader = None
         if journal is not None:
-            reader = JournalReader(journal_path(settings), lambda: journal.unstored_after, yield_to_pump)
+            reader = JournalReader(settings.journal_path, lambda: journal.unstored_after, yield_to_pump)
         options = QueryOptions()
         describe = describer(
             settings,
@@ -270,6 +271,32 @@ class Daemon:
                 "the pump thread hangs and was abandoned: %d records and the end are not published", len(self.inbox)
             )
         return not (supervisor_hangs or pump_hangs)
+
+
+def journal_options(settings: Settings) -> JournalOptions:
+    """Return the journal's part of the settings.
+
+    ``identity`` names account and servers: open orders that the journal keeps are of no use for others.
+    """
+    servers = ",".join(sorted(settings.servers))
+    synchronous = settings.journal_synchronous
+    if synchronous == "extra":
+        log.warning("journal_synchronous = extra is the same as full: write full, as extra will be refused one day")
+        synchronous = "full"
+    identity = f"{settings.source}:{settings.login or 0}@{servers}"
+    return JournalOptions(synchronous, settings.journal_max_age_s, settings.journal_max_bytes, identity)
+
+
+def authenticator_of(
+    context: zmq.Context[zmq.Socket[bytes]], settings: Settings, fault_counters: FaultCounters
+) -> ZapAuthenticator | PlainAuthenticator:
+    """Return the authenticator that the settings describe, not yet started; raises StartError or KeyFileError."""
+    secret_key, clients = settings.curve_secret_key, settings.curve_clients
+    if secret_key is None and clients is None:
+        return PlainAuthenticator(context, fault_counters)
+    if secret_key is None or clients is None:
+        raise StartError("curve_secret_key and curve_clients belong together: set both, or none")
+    return ZapAuthenticator(context, secret_key, clients, suffix=settings.topic_suffix, fault_counters=fault_counters)
 
 
 class HangDetector:

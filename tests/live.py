@@ -14,8 +14,8 @@ from pathlib import Path
 import zmq
 
 from mt4pump.daemon import Daemon
+from mt4pump.session_source import source_of
 from mt4pump.settings import load
-from mt4pump.wiring import source_of
 from tests.bus import ANY_PORT, LIMIT_S, Message, context, decode_frames, last_messages, subscriber, until
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for

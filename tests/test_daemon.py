@@ -17,8 +17,8 @@ from mt4pump import daemon as daemon_module
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
 from mt4pump.journal.store import OpenOrders
+from mt4pump.session_source import Source, source_of
 from mt4pump.settings import load
-from mt4pump.wiring import Source, source_of
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.fake_manager import FakeManager
 from tests.pump.running import TRADES, trade

@@ -26,9 +26,9 @@ from mt4pump.mt4.layout import (
     USER_RECORD,
 )
 from mt4pump.security.keys import KeyPair, new_pair
+from mt4pump.session_source import Source
 from mt4pump.settings import load
 from mt4pump.wire import KINDS
-from mt4pump.wiring import Source
 from tests.bus import ANY_PORT, context, decode_frames, until
 from tests.fake_manager import FakeManager
 from tests.security.keyring import Keyring

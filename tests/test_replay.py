@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 
 from mt4pump.daemon import Daemon
+from mt4pump.session_source import source_of
 from mt4pump.settings import load
-from mt4pump.wiring import source_of
 from tests.bus import ANY_PORT
 from tests.reference import reference_path
 

@@ -34,9 +34,9 @@ from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
 from mt4pump.mt4.manager import Manager, Notify
 from mt4pump.pump.quotes import QuoteStream
+from mt4pump.session_source import Source
 from mt4pump.settings import Settings, load
 from mt4pump.wire import Encoder
-from mt4pump.wiring import Source
 
 SYMBOLS = 25
 ORDERS = 1_000

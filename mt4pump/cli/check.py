@@ -28,9 +28,9 @@ from mt4pump.process.settings import Loaded, is_secret, read
 from mt4pump.process.values import NONE, size_text
 from mt4pump.publisher.binding import bind_failure, holder_of
 from mt4pump.security.keys import fingerprint, read_clients, read_server_pair
+from mt4pump.session_source import tick_options, working_folder
 from mt4pump.settings import Settings
 from mt4pump.settings.validators import suffix_text
-from mt4pump.wiring import journal_path, tick_options, working_folder
 
 CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
@@ -147,7 +147,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
     if settings.source == "dll":
         yield from path_depth(settings.data_dir)
     if settings.journal:
-        yield journal(journal_path(settings))
+        yield journal(settings.journal_path)
     yield from addresses(settings)
     yield from keys(settings)
     if settings.source == "dll":

@@ -24,9 +24,9 @@ from mt4pump.process.settings import read, secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
 from mt4pump.publisher.capacity import raise_limit
+from mt4pump.session_source import source_of
 from mt4pump.settings import Settings, load, settings_file
 from mt4pump.settings.wire_faults import wire_faults_of
-from mt4pump.wiring import source_of
 
 AT_ONCE = ("symbols",)
 """Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""

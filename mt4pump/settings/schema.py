@@ -242,6 +242,11 @@ class Settings(ProgramSettings):
         LOGS, "seconds between lines that sum up the counters", 60.0
     )
 
+    @property
+    def journal_path(self) -> Path:
+        """Return where the journal is."""
+        return self.data_dir / "journal.sqlite3"
+
     def disagreements(self) -> Iterator[Disagreement]:
         """Yield what every check finds."""
         checks = (_dll, _login_ends_before_a_hang, _simulator, _publishing, _reachable)

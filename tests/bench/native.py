@@ -14,7 +14,7 @@ from mt4pump.bridge.library import load
 from mt4pump.cli.bench import SYMBOLS, quote_records, trade_changes
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import CON_SYMBOL, TRADE_RECORD
-from mt4pump.wiring import Source
+from mt4pump.session_source import Source
 from tests.vendor.compile import compile_fake
 from tests.vendor.control import Vendor
 

@@ -26,9 +26,9 @@ from mt4pump.mt4.record import Decoder
 from mt4pump.publisher import binding, publisher
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
 from mt4pump.pump.snapshot import SnapshotRequest
+from mt4pump.session_source import source_of
 from mt4pump.settings import Settings, load
 from mt4pump.simulator.server import Simulator
-from mt4pump.wiring import source_of
 
 SMALL_BUFFER_BYTES = 8_192
 CALM_S = 30.0

@@ -9,8 +9,8 @@ import zmq
 
 from mt4pump.client import ClientKeys, Event, Notice, Query, Subscriber
 from mt4pump.daemon import Daemon
+from mt4pump.session_source import source_of
 from mt4pump.settings import load
-from mt4pump.wiring import source_of
 from tests.bus import ANY_PORT, LIMIT_S
 from tests.live import running
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mt4pump.daemon import journal_options
 from mt4pump.journal import Journal, JournalOptions, JournalReader, Stored
 from mt4pump.journal import store as store_module
 from mt4pump.settings import load
-from mt4pump.wiring import journal_options
 from tests.journal.journals import (
     NOW_NS,
     OPTIONS,

@@ -24,7 +24,6 @@ from mt4pump.process.old_files import (
 from mt4pump.process.program import ConsumerSettings, Shutdown, run_consumer
 from mt4pump.service.plan import PROGRAMS, Placement, Program
 from mt4pump.settings import load
-from mt4pump.wiring import journal_path
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.isolation import logging_put_back, nothing_set
 from tests.live import running
@@ -207,7 +206,7 @@ def test_folders_that_do_not_exist_are_nothing(tmp_path: Path, caplog: pytest.Lo
 def test_the_daemon_deletes_damaged_journals_and_its_heartbeat_says_so(tmp_path: Path) -> None:
     flags: dict[str, object] = {"data_dir": tmp_path, "source": "simulator", "pub_endpoint": ANY_PORT}
     settings = load({**flags, "query_endpoint": ANY_PORT}, environ={}, config=None)
-    journal = journal_path(settings)
+    journal = settings.journal_path
     make(journal.parent, *(f"{journal.name}.damaged-{year}0101T000000Z" for year in (2001, 2002, 2003)))
     with running(tmp_path, source="simulator") as run:
         run.daemon.delete_old_files()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mt4pump.publisher.binding import DirectSocket
+from mt4pump.session_source import source_of
 from mt4pump.settings import load
-from mt4pump.wiring import source_of
 from tests.bus import Message, context, subscriber
 from tests.programs import LIMIT_S
 from tests.samples.daemons import simulated

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import zmq
 
-from mt4pump.daemon import Daemon
+from mt4pump.daemon import Daemon, authenticator_of
 from mt4pump.errors import StartError
 from mt4pump.log import FaultCounters
 from mt4pump.security import EVERYTHING, NOTHING, PlainAuthenticator, ZapAuthenticator
@@ -35,8 +35,8 @@ from mt4pump.security.zap import (
     ZapServer,
     pause_s,
 )
+from mt4pump.session_source import Source
 from mt4pump.settings import load
-from mt4pump.wiring import Source, authenticator_of
 from tests.bus import ANY_PORT, LIMIT_MS, LIMIT_S, context, until
 from tests.fake_manager import FakeManager
 from tests.security.keyring import Keyring, secured

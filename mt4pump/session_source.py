@@ -1,4 +1,4 @@
-"""What the daemon builds from the settings: the options of each part, and the source of sessions (DLL, simulator)."""
+"""Where sessions come from: the vendor's library or the simulator, as the settings say."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import zmq
-
-from mt4pump.errors import StartError
-from mt4pump.journal import JournalOptions
-from mt4pump.log import FaultCounters
 from mt4pump.mt4.manager import Manager, ManagerFactory
 from mt4pump.publisher.binding import DirectSocket, SocketClass
-from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
 from mt4pump.settings.wire_faults import wire_faults_of
 
@@ -26,27 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def journal_path(settings: Settings) -> Path:
-    """Return where the journal is."""
-    return settings.data_dir / "journal.sqlite3"
-
-
-def journal_options(settings: Settings) -> JournalOptions:
-    """Return the journal's part of the settings.
-
-    ``identity`` names account and servers: open orders that the journal keeps are of no use for others.
-    """
-    servers = ",".join(sorted(settings.servers))
-    synchronous = settings.journal_synchronous
-    if synchronous == "extra":
-        log.warning("journal_synchronous = extra is the same as full: write full, as extra will be refused one day")
-        synchronous = "full"
-    identity = f"{settings.source}:{settings.login or 0}@{servers}"
-    return JournalOptions(synchronous, settings.journal_max_age_s, settings.journal_max_bytes, identity)
-
-
 class Source(NamedTuple):
-    """Where sessions come from: the ``factory`` of Managers, its ``counters``, ``start``, ``stop``.
+    """The ``factory`` of Managers, its ``counters``, ``start``, ``stop``.
 
     The DLL needs neither of the last two: its threads start and end with its sessions. ``socket_class`` makes the
     publishing socket.
@@ -57,18 +32,6 @@ class Source(NamedTuple):
     start: Callable[[], None] = lambda: None
     stop: Callable[[], None] = lambda: None
     socket_class: SocketClass = DirectSocket
-
-
-def authenticator_of(
-    context: zmq.Context[zmq.Socket[bytes]], settings: Settings, fault_counters: FaultCounters
-) -> ZapAuthenticator | PlainAuthenticator:
-    """Return the authenticator that the settings describe, not yet started; raises StartError or KeyFileError."""
-    secret_key, clients = settings.curve_secret_key, settings.curve_clients
-    if secret_key is None and clients is None:
-        return PlainAuthenticator(context, fault_counters)
-    if secret_key is None or clients is None:
-        raise StartError("curve_secret_key and curve_clients belong together: set both, or none")
-    return ZapAuthenticator(context, secret_key, clients, suffix=settings.topic_suffix, fault_counters=fault_counters)
 
 
 def source_of(settings: Settings) -> Source:
