@@ -58,6 +58,11 @@ class Harness:
         """Answer the one request that is open."""
         self.deliver_reply(self.make_reply())
 
+    def answer_until(self, op: str) -> None:
+        """Answer one request after the other until one with this ``op`` is open."""
+        while self.ask().op != op:
+            self.answer()
+
     def make_reply(self) -> list[bytes]:
         """Return what the daemon says now to the one request that is open; it is still on its way."""
         ask, self._answered = self.ask(), self.stream.recovery.number

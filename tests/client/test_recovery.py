@@ -55,8 +55,8 @@ def test_what_is_not_stored_and_of_an_older_run_than_the_snapshot_does_not_come_
     harness = Harness("*", model=model, resume=Position("log-1", 0))
     harness.answering = False
     harness.receive(model.heartbeat())
-    for _ in range(3):  # what is it, what was missed, and the first page of the snapshot, which knows the ping
-        harness.answer()
+    harness.answer_until("snapshot")
+    harness.answer()  # its first page, which knows the ping
     assert harness.ask().fields["cursor"]
     harness.receive(model.event("session.ping"))
     model.restart()
@@ -113,13 +113,8 @@ def test_pages_that_came_count_as_an_answer() -> None:
     harness.answering = False
     harness.receive(harness.model.heartbeat())
     for _ in range(30):  # a page, and a failure in the next one: much longer than 3 s on the whole
-        while (ask := harness.ask()) is not None and (
-            ask.op != "replay" or harness.stream.ordering.confirmed == len(harness.offsets())
-        ):
-            harness.answer()
-            harness.collect()
-            if ask.op == "replay":
-                break
+        harness.answer_until("replay")
+        harness.answer()
         harness.refuse("journal_error")
         harness.wait(0.6)
     assert harness.offsets() == list(range(1, 31))
@@ -265,8 +260,7 @@ def test_after_a_resume_all_is_handed_over_that_comes_while_the_snapshot_is_on_i
     harness = Harness(model=daemon_with("trade.1"), resume=Position("log-1", 0))
     harness.answering = False
     harness.receive(harness.model.heartbeat())
-    while harness.ask().op != "snapshot":
-        harness.answer()
+    harness.answer_until("snapshot")
     reply = harness.make_reply()
     harness.receive(harness.model.event("quote.EURUSD"), harness.model.event("trade.2"))
     harness.deliver_reply(reply)

@@ -320,8 +320,7 @@ def test_a_run_with_a_smaller_epoch_that_begins_during_a_join_hides_no_loss_of_i
     model = harness.model
     harness.answering = False
     harness.receive(model.heartbeat())
-    while harness.ask().op != "snapshot":
-        harness.answer()
+    harness.answer_until("snapshot")
     harness.receive(model.event("trade.1"), model.event("trade.1"))
     assert len(harness.stream.ordering.held) == 2
     begin_run_in_a_new_folder(harness)
