@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from mt4pump.client.checks import event_body, stored_body
 from mt4pump.client.event import (
@@ -14,6 +15,7 @@ from mt4pump.client.event import (
     LIVE,
     LOST,
     NOT_WHOLE,
+    RESTARTED,
     SNAPSHOT,
     Checkpoint,
     Frames,
@@ -24,15 +26,14 @@ from mt4pump.client.event import (
 from mt4pump.client.events import Quote
 from mt4pump.client.position import Position
 from mt4pump.client.query import QueryError, Reply
-from mt4pump.client.topic_state import NEVER, LastQuotes, SubscriptionSet, TopicState
+from mt4pump.client.topic_state import NEVER, Gate, LastQuotes, SubscriptionSet, TopicState
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
-OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2  # the gate; a topic passes when its rank is above: durable ones have 1, others 2
 UNOPENED = ""  # the log's name while the daemon could not open its journal file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
     """The arguments of `Subscriber` that its core needs. ``query``: there is an endpoint to ask."""
 
@@ -43,17 +44,26 @@ class StreamOptions:
     hold_limit: int = 100_000
 
 
+class LostEnd(NamedTuple):
+    """Where a journal lost its end: all behind ``offset`` is gone, and ``epoch`` uses those offsets again."""
+
+    offset: int
+    epoch: int
+
+
 class Ordering:
     """Delivers events in the order of their numbers.
 
-    - ``out`` is for the user, ``held`` waits for an answer; ``gate`` says which kinds have to wait.
+    - ``out`` is what the user takes, ``held`` are the events that wait, ``gate`` says which events have to wait.
     - ``epoch`` is the present run of the daemon, ``log`` its journal.
-    - ``confirmed``: up to this offset in ``log`` everything was delivered or reported as lost; None: there is none yet.
+    - ``confirmed``: up to this offset of ``log`` every event was delivered or reported as lost. None: not known yet.
     - ``has_snapshot``: a snapshot gave the last number of every topic.
-    - ``query_works``: the query endpoint is not given up.
-    - ``unopened``: the daemon's journal is not open yet. Durable events without an offset pass, those with one wait.
-    - ``base_epoch``: of a snapshot made before the journal was opened, if ``confirmed`` is unknown for that reason.
-    - ``lost_end``: the last offset of a journal that lost its end, and the epoch that uses later ones again.
+    - ``query_works``: the query endpoint was not given up.
+    - ``unopened``: the daemon could not open its journal yet. Its durable events have no offset and pass the gate; one
+      that has an offset shows that the journal is open now, and waits for what was stored before it.
+    - ``base_epoch``: the epoch of a snapshot that came while the journal was not open, so had no offset to confirm; 0:
+      none. The first heartbeat that names the journal confirms instead.
+    - ``lost_end``: set from when the journal lost its end until it was asked for all that it has of earlier runs.
     """
 
     def __init__(self, subscriptions: SubscriptionSet, options: StreamOptions, resume: Position | None) -> None:
@@ -64,12 +74,12 @@ class Ordering:
         self.epoch = 0
         self.log = resume.log if resume else None
         self.confirmed = resume.confirmed if resume else None
-        self.gate = ALL_WAIT if options.query else OPEN
+        self.gate = Gate.ALL_WAIT if options.query else Gate.OPEN
         self.has_snapshot = False
         self.query_works = options.query
         self.unopened = False
         self.base_epoch = 0
-        self.lost_end: tuple[int, int] | None = None
+        self.lost_end: LostEnd | None = None
         self._lost_end_epoch = 0
         self.held = HeldEvents(options.hold_limit)
         self._recovers = options.heal
@@ -86,6 +96,10 @@ class Ordering:
     def has_journal(self) -> bool:
         """Return whether there is a journal to be asked, perhaps later."""
         return self._recovers and self.has_snapshot and self._has_log and self.confirmed is not None
+
+    def report(self, kind: str, text: str, *, count: int = 0, code: str = "") -> None:
+        """Put a notice out, at its place between the events."""
+        self.out.append(Notice(kind, text, count=count, code=code))
 
     # ---- live events ----
 
@@ -106,7 +120,7 @@ class Ordering:
                 record_malformed(error)
                 continue
             topic, epoch, seq = known(frames[0]), body["epoch"], body["seq"]
-            if topic is not None and topic.epoch == epoch and topic.seq + 1 == seq and self.gate < topic.rank:
+            if topic is not None and topic.epoch == epoch and topic.seq + 1 == seq and self.gate < topic.waits_at:
                 topic.seq = seq
                 event = topic.event_class(topic, body, frames)
                 if topic.durable:
@@ -124,8 +138,8 @@ class Ordering:
 
     def accept(self, topic: TopicState, frames: Frames, body: Body) -> bool:
         """Deliver an event, or drop a repeated one; return False for one that has to wait."""
-        needs_no_journal = self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.held
-        if self.gate >= topic.rank and not needs_no_journal:
+        needs_no_journal = self.unopened and self.gate == Gate.DURABLE_WAIT and "offset" not in body and not self.held
+        if self.gate >= topic.waits_at and not needs_no_journal:
             return False
         epoch, seq = body["epoch"], body["seq"]
         offset = body.get("offset") if topic.durable else None
@@ -138,7 +152,7 @@ class Ordering:
             if topic.durable and self._may_be_recovered(frames[0], seq, offset):
                 text = f"{missing} events of {topic.name} are missing before number {seq}: the journal is asked"
                 self.out.append(Notice(GAP, text, topic=topic.name, count=missing))
-                self.close_for(DURABLE_WAIT)
+                self.close_for(Gate.DURABLE_WAIT)
                 return False
             self.report_lost(topic, missing)
         if epoch > topic.epoch and topic.durable:
@@ -160,6 +174,18 @@ class Ordering:
         self.counts["lost"] += count
         self.out.append(Notice(LOST, f"{count} events of {topic.name} are lost: {reason}", topic.name, count))
 
+    def report_lost_up_to(self, wire: bytes, epoch: int, seq: int, row: Frames | None) -> None:
+        """Report what never came of a topic whose last number is ``seq``, and deliver its last value, ``row``."""
+        topic = self.subscriptions.topic(wire)
+        missing = seq - self.subscriptions.last_seq(topic, epoch, seq + 1)
+        if not topic.wanted or topic.is_heartbeat or missing <= 0:
+            return
+        self.counts["gaps"] += 1
+        self.report_lost(topic, missing)
+        topic.pass_to(epoch, seq)
+        if row is not None and not topic.durable:
+            self.deliver(topic, row, event_body(*row), SNAPSHOT)
+
     def deliver(self, topic: TopicState, frames: Frames, body: Body, origin: int) -> None:
         """Deliver one event; a last value does not change the topic's numbers."""
         event = topic.event_class(topic, body, frames, origin)
@@ -176,19 +202,19 @@ class Ordering:
 
     def open_gate(self) -> None:
         """Deliver what waits, up to the next gap."""
-        self.gate = DURABLE_WAIT if self.unopened else OPEN
+        self.gate = Gate.DURABLE_WAIT if self.unopened else Gate.OPEN
         self._release(lambda _body: True)
 
     def release_until(self, ts: int, offset: int) -> None:
         """Deliver the held events that a snapshot contains; the others go on waiting."""
-        self.gate = OPEN
+        self.gate = Gate.OPEN
         self._release(lambda body: body.get("offset", offset) <= offset and body["ts"] <= ts)
-        self.gate = ALL_WAIT
+        self.gate = Gate.ALL_WAIT
 
     def release_unrecovered(self, is_meant: Callable[[Body], bool]) -> None:
         """Deliver the held events that are meant; what is missing before them is lost, as its journal is gone."""
         works, gate = self.query_works, self.gate
-        self.query_works, self.gate = False, OPEN
+        self.query_works, self.gate = False, Gate.OPEN
         self._release(is_meant)
         self.query_works, self.gate = works, gate
 
@@ -205,14 +231,17 @@ class Ordering:
         """Drop the held events that are not kept: those that only the next snapshot, or the journal, can place."""
         self.counts["before_join"] += self.held.remove(lambda _frames, body: not is_kept(body))
 
-    def close_for(self, gate: int) -> None:
+    def close_for(self, gate: Gate) -> None:
         """Make at least those events wait that ``gate`` holds back."""
         self.gate = max(self.gate, gate)
 
     def enter_epoch(self, epoch: int) -> None:
-        """Go over to another run of the daemon: its numbers begin at 1, unless it ran before this reader started."""
+        """Go over to another run of the daemon; each but the first one met is a restart, and its numbers begin at 1."""
         if self.epoch:
             self.subscriptions.begin_run(epoch)
+            self.counts["restarts"] += 1
+            text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
+            self.report(RESTARTED, text)
         self.epoch = epoch
 
     # ---- the journal ----
@@ -225,7 +254,7 @@ class Ordering:
         """Set the log that a heartbeat names; ``needed``: it will be asked as soon as it can be."""
         self._has_log, self.unopened = bool(log), log == UNOPENED and (needed or self.base_epoch > 0)
         if self.unopened:
-            self.close_for(DURABLE_WAIT)
+            self.close_for(Gate.DURABLE_WAIT)
 
     def set_opened(self) -> None:
         """Record that the daemon answered out of its journal, whatever its last heartbeat said."""
@@ -236,45 +265,46 @@ class Ordering:
         self.query_works, self.unopened = works, self.unopened and works
 
     def highest_offset(self, epoch: int) -> int:
-        """Return the highest offset received of runs before ``epoch``, of those since the journal lost its end."""
+        """Return the highest offset received of the runs before ``epoch``; runs from before a lost end do not count."""
         first, topics = self._lost_end_epoch, self.subscriptions.topics.values()
         delivered = (topic.offset for topic in topics if first <= topic.epoch < epoch)
         held = (body.get("offset", 0) for _, body in self.held if first <= body["epoch"] < epoch)
         return max(chain(delivered, held), default=0)
 
     def record_asked(self) -> None:
-        """Record which events without an offset wait when the journal is asked: no offset shows it later."""
+        """Record which events wait without an offset: a gap before one of these is asked for only this once."""
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.held if body.get("offset") is None}
 
     def switch_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""
-        self.out.append(Notice(NOT_WHOLE, text))
+        self.report(NOT_WHOLE, text)
         self.subscriptions.forget_offsets()
         self.log, self.confirmed, self.lost_end = log, None, None
         self.confirm(offset)
 
     def follow_lost_end(self, offset: int, text: str) -> None:
-        """Go on in a journal that lost all behind ``offset``; what it still has, and what waits, comes first."""
+        """Go on in a journal that lost all behind ``offset``; if it may have more up to there, that comes first."""
         self._lost_end_epoch = self.epoch
         if not self.has_journal or self.confirmed is None or self.confirmed >= offset:
             self.release_unrecovered(lambda body: body["epoch"] < self.epoch)
             self.switch_log(self.log, offset, text)
             return
-        self.out.append(Notice(NOT_WHOLE, text))
+        self.report(NOT_WHOLE, text)
         self.subscriptions.limit_offsets(offset)
-        self.lost_end = offset, self.epoch
+        self.lost_end = LostEnd(offset, self.epoch)
         self.out.append(Checkpoint(self.log, self.confirmed, offset))
 
-    def _pass_lost_end(self, end: int, epoch: int) -> None:
-        """Deliver the held events that the journal lost: it has no more events of runs before ``epoch``."""
+    def _pass_lost_end(self, lost_end: LostEnd) -> None:
+        """Deliver the held events that the journal lost: those of runs before the one that uses offsets again."""
         self.lost_end = None
-        self.release_unrecovered(lambda body: body["epoch"] < epoch)
-        self.out.append(Checkpoint(self.log, self.confirmed or 0, end))
+        self.release_unrecovered(lambda body: body["epoch"] < lost_end.epoch)
+        self.out.append(Checkpoint(self.log, self.confirmed or 0, lost_end.offset))
 
     def handle_replayed(self, page: Reply) -> None:
-        """Deliver one page out of the journal; report as lost what later events of its topic have passed.
+        """Deliver one page out of the journal; report as lost the events that are too late, after later ones.
 
-        Raises QueryError for an event of a run that is not known yet and uses an offset again: wait for its heartbeat.
+        A page may have events of a run that no heartbeat has named yet. If such an event uses an offset again, the
+        journal lost its end: this raises QueryError, so that the journal is asked again after that heartbeat.
         """
         highest = self.highest_offset(self.epoch + 1)
         for frames in page.pairs():
@@ -283,8 +313,8 @@ class Ordering:
             topic = self.subscriptions.topic(frames[0])
             if epoch > self.epoch and offset <= highest:
                 raise QueryError("restarted", "the daemon was restarted with a journal that had lost its end")
-            if self.lost_end is not None and epoch >= self.lost_end[1]:
-                self._pass_lost_end(*self.lost_end)
+            if self.lost_end is not None and epoch >= self.lost_end.epoch:
+                self._pass_lost_end(self.lost_end)
             if not topic.wanted:
                 continue
             if topic.is_repeat(epoch, seq, offset, self.epoch):
@@ -306,28 +336,28 @@ class Ordering:
             topic.offset = max(topic.offset, offset)
 
     def confirm_first(self, last: int, stored: int | None) -> None:
-        """Confirm, by the first heartbeat that names the log, the offset from which on the journal must be asked.
+        """Confirm by the first heartbeat that names the log; the journal is asked for what is behind.
 
-        ``last`` is that heartbeat's offset, ``stored`` how many events this run of the daemon stored. A snapshot that
-        was made before the journal was opened came before all of these.
+        ``last`` is that heartbeat's offset, ``stored`` how many events this run of the daemon stored. Usually ``last``
+        is confirmed. A snapshot from before the journal was opened came before all stored ones: none is confirmed.
         """
         base_epoch, self.base_epoch = self.base_epoch, 0
         if base_epoch and stored is not None:
             if base_epoch != self.epoch:
                 text = "the daemon restarted before it had named its journal: what it had stored cannot be asked for"
-                self.out.append(Notice(NOT_WHOLE, text))
+                self.report(NOT_WHOLE, text)
             last = max(0, last - stored)
         self._confirm_named(last)
 
     def _confirm_named(self, offset: int) -> None:
-        """Confirm ``offset`` of a log that was not known: higher offsets of earlier runs are of another log."""
+        """Confirm ``offset`` of a log that was not known; higher offsets of earlier runs must be of another log."""
         self.subscriptions.limit_offsets(offset, kept_epoch=self.epoch)
         self.confirm(offset)
 
     def confirm(self, offset: int) -> None:
         """Record that every durable event up to ``offset`` was delivered, or reported as lost."""
-        if self.lost_end is not None and offset >= self.lost_end[0]:
-            self._pass_lost_end(*self.lost_end)
+        if self.lost_end is not None and offset >= self.lost_end.offset:
+            self._pass_lost_end(self.lost_end)
         if self.confirmed is None or offset > self.confirmed:
             self.confirmed = offset
             self.out.append(Checkpoint(self.log, offset))
@@ -353,7 +383,7 @@ class Ordering:
         running = set()
         for name, seq in page.head["seqs"].items():
             topic = self.subscriptions.topic(name.encode())
-            if not topic.wanted or not topic.rank:
+            if not topic.wanted or topic.is_heartbeat:
                 continue
             if topic.epoch == epoch and not is_first:
                 running.add(topic.wire)

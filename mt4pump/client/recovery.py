@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from mt4pump.client.checks import check_head, journal_count
-from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
-from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
+from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED
+from mt4pump.client.ordering import UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query import FOR_GOOD, Ask, QueryError, QueryJob, Reply
-from mt4pump.client.recovery_steps import OTHER_LOG, OtherLogError, RecoverySteps
+from mt4pump.client.recovery_steps import OTHER_LOG, LogEnd, OtherLogError, RecoverySteps
+from mt4pump.client.topic_state import Gate
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
@@ -20,8 +21,8 @@ RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
 class Recovery:
     """Runs one job of its ``steps`` at a time: a few requests, each after the reply to the one before.
 
-    ``ask`` is the open request, ``number`` counts them: a reply to an older one is ignored. It gives up on an endpoint
-    that does not answer: then no event waits any more, until a job is finished.
+    ``ask`` is the open request, ``number`` counts the requests: a reply to an older one is ignored. An endpoint that
+    does not answer is given up. From then on no event waits for it, until a job is finished after all.
     """
 
     def __init__(self, ordering: Ordering, options: StreamOptions, resume: Position | None) -> None:
@@ -35,9 +36,8 @@ class Recovery:
         self._last_held: Body | None = None  # the last event that waited when events became unproven
         self._has_heartbeat = False
         self._replay_needed_to = 0  # up to this offset the journal must be asked
-        self._complete_to = 0  # up to this offset of `_complete_log` nothing is missing then
-        self._complete_log: str | None = None
-        self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
+        self._complete_to = LogEnd(None, 0)  # up to here nothing is missing then
+        self._end_of_previous_run = LogEnd(None, 0)
         self._job: QueryJob | None = None
         self._opens_gate = False  # at the end of the job
         self._first_held: Body | None = None  # when the job began, as the next
@@ -54,7 +54,7 @@ class Recovery:
 
     @property
     def _needs_journal(self) -> bool:
-        """Return whether the journal will be asked as soon as it can be: at a resume, and to recover."""
+        """Return whether the journal is to be asked as soon as it can be: to resume a position, or to recover."""
         wanted = self._options.heal or not self._ordering.has_snapshot
         return self._options.query and wanted and self._ordering.confirmed is not None
 
@@ -110,12 +110,12 @@ class Recovery:
     # ---- what the stream shows ----
 
     def mark_unproven(self) -> None:
-        """Record that events may be missing from here on: durable ones wait until the journal was asked."""
+        """Record that events may be missing from here on; durable ones wait if the journal can be asked for them."""
         ordering = self._ordering
         if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.has_snapshot)):
             self._is_unproven = True
             self._last_held = ordering.held.last
-            ordering.close_for(DURABLE_WAIT)
+            ordering.close_for(Gate.DURABLE_WAIT)
             self._retry_at_s = min(self._retry_at_s, self._now_s)  # so that they do not wait for another try as well
 
     def add(self, names: list[str]) -> None:
@@ -132,11 +132,8 @@ class Recovery:
             ordering.release_unrecovered(lambda body: body["epoch"] != epoch)
         ordering.enter_epoch(epoch)
         steps.follow_restart()
-        if steps.heartbeat[0] is not None:  # a run without a journal ends no journal
-            self._last_of_run = self._complete_log, self._complete_to
-        ordering.counts["restarts"] += 1
-        text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
-        ordering.out.append(Notice(RESTARTED, text))
+        if steps.log_end.log is not None:  # a run without a journal ends no journal
+            self._end_of_previous_run = self._complete_to
         self.mark_unproven()
         if not steps.joined:
             self._drop_job()
@@ -147,13 +144,14 @@ class Recovery:
     @property
     def _old_end(self) -> int:
         """Return the last offset that the previous run of the daemon published in this log; 0: none."""
-        log, offset = self._last_of_run
-        return offset if log == self._ordering.log else 0
+        end = self._end_of_previous_run
+        return end.offset if end.log == self._ordering.log else 0
 
     def check_offset(self, offset: int) -> None:
-        """Check the offset of an event of this epoch: one that the run before has used shows a change of the journal.
+        """Check the offset of an event of this epoch.
 
-        Whether it lost its end or is another one, only the next heartbeat says, or a reply when that cannot be read.
+        If the run before has used it, the journal lost its end or is another one. Until the next heartbeat says which
+        (or a reply, when no heartbeat can be read), events with an offset wait.
         """
         if 0 < offset <= self._old_end and self.steps.joined and self._needs_journal and not self.steps.reused:
             self.steps.set_reused(offset)
@@ -161,14 +159,14 @@ class Recovery:
             self._ordering.set_log(UNOPENED, needed=True)
 
     def compare_log(self, body: Body) -> bool:
-        """Compare what a heartbeat says of the journal; return whether events may be missing because of it.
+        """Compare what a heartbeat says of the journal with what is known; return whether events may be missing.
 
-        While its file could not be opened (`UNOPENED`) no event has an offset. Those need not wait. One with an offset
-        does: the journal was opened, and what was stored before must come first.
+        They may be when the journal was opened only now (it was `UNOPENED` before), when it is another one, and when
+        this run went on in it before the end of the previous run: it lost its end.
         """
         ordering, log, offset = self._ordering, body.get("log"), body.get("offset") or 0
-        was_opened = bool(log) and self.steps.heartbeat[0] == UNOPENED
-        self.steps.set_heartbeat(log, offset)
+        was_opened = bool(log) and self.steps.log_end.log == UNOPENED
+        self.steps.set_log_end(LogEnd(log, offset))
         ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
             self._retry_at_s = self._now_s
@@ -183,7 +181,7 @@ class Recovery:
         return was_opened
 
     def _switch_log(self, log: str | None, begin: int) -> None:
-        """Continue in another journal, or in one that lost its end; what was asked of it before is dropped."""
+        """Continue in another journal, or in the same one that lost all behind ``begin``; drop the open request."""
         ordering, reused = self._ordering, self.steps.reused
         lost_end = log == ordering.log
         if not lost_end:
@@ -191,9 +189,9 @@ class Recovery:
         elif reused:
             begin = min(begin, reused - 1)
         text = f"the journal ended at {begin}, not at {self._old_end} as it was: offsets are used again"
-        self._last_of_run = (None, 0)
-        self._complete_to = self._replay_needed_to = begin
-        self._complete_log = log
+        self._end_of_previous_run = LogEnd(None, 0)
+        self._replay_needed_to = begin
+        self._complete_to = LogEnd(log, begin)
         self.steps.last_seqs.request()
         self._drop_job()
         self.steps.set_reused(0)
@@ -205,10 +203,10 @@ class Recovery:
         ordering.switch_log(log, 0, OTHER_LOG)
 
     def _handle_other_log(self, error: OtherLogError) -> None:
-        """Handle a page of a journal that no heartbeat has named yet.
+        """Handle a page of a journal that no heartbeat has named yet: it is asked again after the next heartbeat.
 
-        While so many events wait that nothing is read, no heartbeat ever would. Heartbeats of a run before the one that
-        answered still wait to be read, and name the log known so far: it stays until the stream is in that run.
+        But if so many events wait that nothing is read, no heartbeat comes. Then a journal of this run is taken at
+        once; for one of a later run what waits is delivered, so that the heartbeats of the runs before are read first.
         """
         ordering, log = self._ordering, error.head.get("log")
         epoch = error.head.get("epoch") or ordering.epoch
@@ -221,18 +219,19 @@ class Recovery:
         self._fail(code, str(error))
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
-        """Record up to which offset the journal must be replayed, and up to which the stream is then complete."""
+        """Record how far the journal goes: after a heartbeat that is not ``clean`` it must be replayed up to there."""
         ordering = self._ordering
         self._has_heartbeat = True
         self.steps.last_seqs.handle_heartbeat(body, clean=clean)
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
-            self._complete_to, self._complete_log = body.get("offset") or 0, body.get("log")
+            last = body.get("offset") or 0
+            self._complete_to = LogEnd(body.get("log"), last)
             if not clean:
-                self._replay_needed_to = self._complete_to
+                self._replay_needed_to = last
             elif not (self._options.query and self._options.heal):
                 self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
             if ordering.confirmed is None and (ordering.has_snapshot or not self._options.query):
-                ordering.confirm_first(self._complete_to, journal_count(body, "stored"))
+                ordering.confirm_first(last, journal_count(body, "stored"))
         if self._job is None:
             self._is_unproven = False
         self.plan()
@@ -245,7 +244,7 @@ class Recovery:
             return True
         # Before the first message nothing waits, however long the daemon is away: its first events are not to pass.
         has_begun = self._has_heartbeat or self._ordering.counts["before_join"] > 0
-        return has_begun and (self._ordering.gate == ALL_WAIT or not self.steps.joined)
+        return has_begun and (self._ordering.gate == Gate.ALL_WAIT or not self.steps.joined)
 
     def _waited_s(self) -> float:
         """Return how long something has been waiting; it begins with the first call."""
@@ -277,22 +276,22 @@ class Recovery:
         # While so many events wait that nothing is read, no heartbeat can say that the journal was opened.
         may_be_open = ordering.unopened and ordering.held.is_full and ordering.confirmed is not None
         if ordering.held and (ordering.can_recover or may_be_open):
-            return steps.replay(ordering.lost_end[0] if ordering.lost_end else self._end_of_held())
+            return steps.replay(ordering.lost_end.offset if ordering.lost_end else self._end_of_held())
         if ordering.has_journal and (ordering.confirmed or 0) < self._replay_needed_to:
             return steps.replay(self._replay_needed_to)
         return steps.probe() if self.has_given_up else None
 
     def _confirm_proven(self) -> None:
-        """Open the gate, confirm, and ask for lost quotes: nothing is missing that the journal has."""
+        """Open the gate, confirm, and ask for last numbers; called when nothing is missing that the journal has."""
         ordering = self._ordering
-        if ordering.held or (ordering.gate and not self._is_unproven):
+        if ordering.held or (ordering.gate > Gate.OPEN and not self._is_unproven):
             ordering.open_gate()
             if ordering.held:
                 return
-        is_of_log = self._complete_log == ordering.log  # else no heartbeat has said yet how far this journal goes
+        is_of_log = self._complete_to.log == ordering.log  # else no heartbeat has said yet how far this journal goes
         confirmed = ordering.confirmed
-        if is_of_log and ordering.gate == OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
-            ordering.confirm(self._complete_to)
+        if is_of_log and ordering.gate == Gate.OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
+            ordering.confirm(self._complete_to.offset)
         last_seqs = self.steps.last_seqs
         last_seqs.report_losses()
         is_due = ordering.has_snapshot and self._now_s >= self._retry_at_s
@@ -300,9 +299,11 @@ class Recovery:
             self._start(job, opens_gate=False)
 
     def _end_of_held(self) -> int | None:
-        """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
+        """Return the offset of the last event that waits: up to there the journal is asked. None: up to its end.
+
+        So it is when that event has no offset, and when events became unproven after it: more may be lost behind it.
+        """
         body = self._ordering.held.last
-        # Behind the last event that waited when events became unproven, more may have been lost.
         return None if body is None or body is self._last_held else body.get("offset")
 
     def _start(self, job: QueryJob, *, opens_gate: bool = True) -> None:
@@ -364,10 +365,10 @@ class Recovery:
     def _report_failing(self, code: str, text: str) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._ordering.out.append(Notice(QUERY_FAILED, text, code=code))
+            self._ordering.report(QUERY_FAILED, text, code=code)
 
     def _give_up(self) -> None:
-        """Go on without what was asked for; losses are reported as the events are delivered."""
+        """Go on without what was asked for: nothing waits any more, and what is missing is reported as lost."""
         ordering, resume = self._ordering, self.steps.resume
         text = "no heartbeat came to start from: going on without last values and without the journal"
         self._report_failing("no_heartbeat", text)
@@ -375,9 +376,9 @@ class Recovery:
         self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
         if not self.steps.joined and resume is not None:
             known_end = max(resume.confirmed, *resume.ahead.values(), 0)
-            if self.steps.heartbeat[0] == resume.log and self._complete_to >= known_end:  # else it lost its end
+            if self.steps.log_end.log == resume.log and self._complete_to.offset >= known_end:  # else it lost its end
                 ordering.restore_ahead(resume.ahead)
             text = f"the position could not be resumed: events after {ordering.confirmed} come late, or not at all"
-            ordering.out.append(Notice(NOT_WHOLE, text))
+            ordering.report(NOT_WHOLE, text)
         self.steps.go_live()
         ordering.open_gate()

@@ -7,13 +7,14 @@ later. Each job leaves the state such that it can be started again.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from mt4pump.client.checks import event_body, journal_count
-from mt4pump.client.event import NOT_WHOLE, RECOVERED, SNAPSHOT, Frames, Notice
-from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering, StreamOptions
+from mt4pump.client.checks import journal_count
+from mt4pump.client.event import NOT_WHOLE, RECOVERED, Frames
+from mt4pump.client.ordering import UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query import PAGE_LIMIT, Ask, QueryError, QueryJob, ReplayPages, Reply, further_pages
+from mt4pump.client.topic_state import Gate
 from mt4pump.wire import Body
 
 OTHER_LOG = "the daemon has another journal now: what the old one had more cannot be asked for"
@@ -27,13 +28,20 @@ class OtherLogError(QueryError):
         self.head = head
 
 
+class LogEnd(NamedTuple):
+    """How far a journal went when a heartbeat told: ``offset`` was its last. ``log`` is None if there is no journal."""
+
+    log: str | None
+    offset: int
+
+
 class RecoverySteps:
     """Makes the jobs, and has what they change beside the `Ordering`.
 
     ``joined``: events flow. ``discard``: events are dropped, as the snapshot will be later. ``added`` are topics that
-    still need their snapshot. ``pages`` counts delivered pages of the journal. ``heartbeat`` is the log and the offset
-    that the last heartbeat named. ``is_kinds_stale``: the daemon was restarted, and may store other kinds. ``reused``
-    is an offset that two runs of the daemon used: until a heartbeat names the log, it may be another one; else 0.
+    still need their snapshot. ``pages`` counts delivered pages of the journal. ``log_end`` is what the last heartbeat
+    said of the journal. ``is_kinds_stale``: the daemon was restarted, and may store other kinds. ``reused``: two runs
+    of the daemon used this offset, so until a heartbeat names the log it may be another one; else 0.
     """
 
     def __init__(self, ordering: Ordering, options: StreamOptions, resume: Position | None) -> None:
@@ -42,7 +50,7 @@ class RecoverySteps:
         self.discard = options.query
         self.added: list[str] = []
         self.pages = 0
-        self.heartbeat: tuple[str | None, int] = (None, 0)
+        self.log_end = LogEnd(None, 0)
         self.is_kinds_stale = False
         self.reused = 0
         self.last_seqs = LastSeqs(ordering)
@@ -52,7 +60,7 @@ class RecoverySteps:
     def add(self, names: Iterable[str]) -> None:
         """Add topics that need their snapshot; everything waits for it."""
         self.added += names
-        self._ordering.close_for(ALL_WAIT)
+        self._ordering.close_for(Gate.ALL_WAIT)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove topics that need no snapshot any more."""
@@ -64,9 +72,9 @@ class RecoverySteps:
         self.last_seqs.drop()
         self.is_kinds_stale = True
 
-    def set_heartbeat(self, log: str | None, offset: int) -> None:
-        """Set the log and the offset that the last heartbeat named."""
-        self.heartbeat = log, offset
+    def set_log_end(self, log_end: LogEnd) -> None:
+        """Set what the last heartbeat said of the journal."""
+        self.log_end = log_end
 
     def set_reused(self, offset: int) -> None:
         """Set an offset that two runs of the daemon used; 0: none."""
@@ -90,7 +98,7 @@ class RecoverySteps:
         description = yield from self.describe()
         self._check_epoch(description)  # else heartbeats of the run before, still to be read, name another log
         # Not before the answer: a late join would hold up what flows, and might never be answered.
-        ordering.close_for(ALL_WAIT)
+        ordering.close_for(Gate.ALL_WAIT)
         resumed = self._resume(description)
         if resumed:
             yield from self._replay_pages(description["offset"])
@@ -107,8 +115,8 @@ class RecoverySteps:
         yield from self._apply_snapshot(page, asked, is_first=not is_late)
         self.joined = True
         log, offset = snapshot.get("log"), snapshot["offset"]
-        if is_late and self.heartbeat[0] == log:  # events from before the snapshot may still be on their way
-            offset = min(offset, self.heartbeat[1])
+        if is_late and self.log_end.log == log:  # events from before the snapshot may still be on their way
+            offset = min(offset, self.log_end.offset)
         ordering.finish_snapshot(log, offset)
 
     def extend(self, names: list[str]) -> QueryJob:
@@ -116,7 +124,7 @@ class RecoverySteps:
         ordering = self._ordering
         if not ordering.query_works:
             yield from self.describe()  # events must not wait only for this to fail again
-        ordering.close_for(ALL_WAIT)
+        ordering.close_for(Gate.ALL_WAIT)
         asked: Body = {"topics": ordering.subscriptions.prefixes(names), "values": self._with_values}
         page = yield Ask("snapshot", asked)
         self._check_epoch(page.head)
@@ -127,14 +135,14 @@ class RecoverySteps:
         """Deliver what the journal has after the confirmed offset, ``to`` an offset or its end."""
         ordering = self._ordering
         if ordering.can_recover:
-            ordering.close_for(DURABLE_WAIT)
+            ordering.close_for(Gate.DURABLE_WAIT)
         if self.is_kinds_stale:
             yield from self.describe()
         before = ordering.counts["healed"]
         yield from self._replay_pages(to)
         if recovered := ordering.counts["healed"] - before:
             text = f"{recovered} events were delivered out of the journal"
-            ordering.out.append(Notice(RECOVERED, text, count=recovered))
+            ordering.report(RECOVERED, text, count=recovered)
 
     def describe(self) -> Generator[Ask, Reply, Body]:
         """Ask which kinds the daemon stores; return the description."""
@@ -173,7 +181,7 @@ class RecoverySteps:
             ordering.set_opened()
             if not head["whole"] and not is_reported:
                 is_reported = True
-                ordering.out.append(Notice(NOT_WHOLE, _why_not_whole(after, head)))
+                ordering.report(NOT_WHOLE, _why_not_whole(after, head))
             ordering.handle_replayed(page)
             if reached is None:
                 ordering.confirm(head["last"] if to is None else to)
@@ -191,7 +199,7 @@ class RecoverySteps:
         if log is None:
             self.resume = None
             ordering.name_log(None)
-            ordering.out.append(Notice(NOT_WHOLE, "the daemon has no journal: the position cannot be resumed"))
+            ordering.report(NOT_WHOLE, "the daemon has no journal: the position cannot be resumed")
             return False
         if ordering.log is None and ordering.confirmed <= last:
             ordering.name_log(log)
@@ -284,21 +292,12 @@ class LastSeqs:
 
     def report_losses(self) -> None:
         """Report what was lost at the end of topics in which nothing came since."""
-        head, ordering, topics = self._head, self._ordering, self._ordering.subscriptions
+        head, ordering = self._head, self._ordering
         if not head or not self._is_complete or (ordering.has_journal and (ordering.confirmed or 0) < head["offset"]):
             return  # what the journal has must come first
         self._head = {}
         for wire, seq in self._seqs.items():
-            topic = topics.topic(wire)
-            missing = seq - topics.last_seq(topic, head["epoch"], seq + 1) if topic.wanted and topic.rank else 0
-            if missing <= 0:
-                continue
-            ordering.counts["gaps"] += 1
-            ordering.report_lost(topic, missing)
-            topic.pass_to(head["epoch"], seq)
-            if wire in self._rows and not topic.durable:
-                frames = self._rows[wire]
-                ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
+            ordering.report_lost_up_to(wire, head["epoch"], seq, self._rows.get(wire))
 
 
 def _why_not_whole(after: int, head: Body) -> str:

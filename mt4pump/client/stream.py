@@ -1,7 +1,8 @@
 """The pure core of a subscriber: decides what to deliver, what is missing, and what to ask. No socket, clock or thread.
 
 Messages, replies and times go in; ``out`` (events, notices, `Checkpoint`) and ``recovery.ask`` come out. Each part
-changes its own state, and calls methods of the others; only `Ordering` also writes into the topics:
+changes its own state, and calls methods of the others. Only `Ordering` also writes into the topics, and only `Ordering`
+and `Stream` into ``out``. ``counts`` is shared: each part counts there what it does.
 
 - `Stream` passes each message to the parts that it concerns, and counts malformed ones.
 - `HeartbeatMonitor` has the last heartbeat: whether it proves that nothing was lost, whether daemon and feed live.
@@ -156,7 +157,7 @@ class Stream:
             return
         ordering = self.ordering
         topic = self._subscriptions.topic(wire)
-        if not topic.wanted or not topic.rank:  # no rank: it begins like a heartbeat, and would never pass the gate
+        if not topic.wanted or topic.is_heartbeat:  # with more after the kind: the gate would hold it for ever
             self.counts["unwanted"] += 1
             return
         if epoch > ordering.epoch:

@@ -133,7 +133,13 @@ class BaseSubscriber:
         if resume is not None and query_endpoint is None:
             raise ClientError("arguments", "a position can only be resumed by a query: give query_endpoint")
         monitor = HeartbeatMonitor(silence_s=silence_s, lag_limit=lag_limit, lag_limit_s=lag_limit_s)
-        options = StreamOptions(query_endpoint is not None, snapshot, heal, heal_timeout_s, hold_limit)
+        options = StreamOptions(
+            query=query_endpoint is not None,
+            snapshot=snapshot,
+            heal=heal,
+            heal_timeout_s=heal_timeout_s,
+            hold_limit=hold_limit,
+        )
         wanted = SubscriptionSet(topics, topic_suffix or "")
         warn_of_unmatched(wanted.wanted)
         self._stream = Stream(wanted, monitor, options, resume)

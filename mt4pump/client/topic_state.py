@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from fnmatch import fnmatchcase
 from itertools import pairwise, product
 
@@ -32,23 +33,38 @@ JUMPS_LIMIT = 8
 log = logging.getLogger(__name__)
 
 
+class Gate(IntEnum):
+    """Which events wait before they are delivered; each member holds back what those before it hold back, and more."""
+
+    OPEN = 0
+    """No event waits."""
+    DURABLE_WAIT = 1
+    """Events of a stored kind wait for the journal: it may have some that belong before them."""
+    ALL_WAIT = 2
+    """Every event waits for the snapshot: last values come before what changed them."""
+
+
 class TopicState(TopicName):
     """What is known of one topic.
 
     ``wire`` is its name on the wire, ``wanted`` whether the reader asked for it, ``durable`` whether its events are
-    stored. ``epoch`` and ``seq`` are the last number seen, ``offset`` the last one delivered in the journal, ``rank``
-    decides whether it passes the gate (see `Ordering`). ``jumps`` are where its numbers began again: the last
-    ``offset`` delivered before, epoch and number of the first event after. ``late`` is epoch and number of the last
-    event without an offset that was delivered after events of a later epoch.
+    stored. ``epoch`` and ``seq`` are the last number seen, ``offset`` the last one delivered in the journal. Its events
+    wait while the gate is at ``waits_at`` or above; a heartbeat has OPEN, as it is never delivered in order. ``jumps``
+    are where its numbers began again: the last ``offset`` delivered before, epoch and number of the first event after.
+    ``late`` is epoch and number of the last event without an offset that was delivered after events of a later epoch.
     """
 
-    __slots__ = ("durable", "epoch", "event_class", "jumps", "late", "offset", "rank", "seq", "wanted", "wire")
+    __slots__ = (
+        *("durable", "epoch", "event_class", "is_heartbeat", "jumps", "late", "offset"),
+        *("seq", "waits_at", "wanted", "wire"),
+    )
 
     def __init__(self, wire: bytes, name: str, *, durable: bool, wanted: bool) -> None:
         super().__init__(name)
         self.wire = wire
         self.event_class: type[Event] = CLASSES.get(self.kind, Event)
         self.wanted = wanted
+        self.is_heartbeat = self.kind == HEARTBEAT.name
         self.set_durable(durable=durable)
         self.epoch = NEVER
         self.seq = 0
@@ -92,9 +108,9 @@ class TopicState(TopicName):
         return any(offset > before and (epoch, seq) < (to_epoch, to_seq) for before, to_epoch, to_seq in self.jumps)
 
     def set_durable(self, *, durable: bool) -> None:
-        """Set whether its events are stored; a heartbeat has rank 0 and never passes the gate."""
+        """Set whether its events are stored, and so which gate holds them back."""
         self.durable = durable
-        self.rank = 0 if self.kind == HEARTBEAT.name else 1 if durable else 2
+        self.waits_at = Gate.OPEN if self.is_heartbeat else Gate.DURABLE_WAIT if durable else Gate.ALL_WAIT
 
 
 class LastQuotes(dict[str, Quote]):
