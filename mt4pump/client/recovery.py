@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mt4pump.client.checks import check_head, journal_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED
 from mt4pump.client.ordering import UNOPENED, Ordering, StreamOptions
@@ -15,7 +17,9 @@ from mt4pump.client.topic_state import Gate
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
-RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
+RETRY_S, RETRY_LIMIT_S, TRACEBACK_INTERVAL_S = 0.5, 30.0, 60.0
+
+log = logging.getLogger("mt4pump.client")
 
 
 class Recovery:
@@ -45,6 +49,7 @@ class Recovery:
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
         self._waiting_since_s: float | None = None
+        self._traceback_at_s = 0.0  # the next one may be logged
         self._now_s = 0.0
 
     @property
@@ -82,7 +87,14 @@ class Recovery:
             self._handle_other_log(error)
         except QueryError as error:
             self._fail(error.code, str(error))
-        except (FrameError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except FrameError as error:
+            self._fail("bad_reply", f"a reply of the daemon makes no sense: {error}")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # Replies are checked, so this is a fault of ours: the log shows where. It must not end the subscriber, as
+            # a hostile daemon may have found it.
+            if self._now_s >= self._traceback_at_s:
+                self._traceback_at_s = self._now_s + TRACEBACK_INTERVAL_S
+                log.exception("the reply to %s could not be handled", ask.op)
             self._fail("bad_reply", f"a reply of the daemon makes no sense: {error}")
 
     def handle_failure(self, number: int, code: str, text: str, now_s: float) -> None:

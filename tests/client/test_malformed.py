@@ -256,6 +256,24 @@ def test_a_replay_of_empty_pages_comes_to_an_end(
     assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
 
 
+def test_a_fault_of_ours_in_a_reply_is_logged_once_a_minute_and_does_not_end_the_stream(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = Harness("trade.*")
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.stream.ordering, "apply_snapshot", lambda *_, **__: int("pigeon"))
+        for _ in range(10):
+            harness.receive(harness.model.heartbeat())
+            harness.wait(5.0)
+    (record,) = caplog.records
+    assert record.getMessage() == "the reply to snapshot could not be handled"
+    assert "pigeon" in (record.exc_text or ""), "with its traceback"
+    assert harness.notices(QUERY_FAILED) == [(QUERY_FAILED, "", 0)]
+    harness.wait(60.0)
+    harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
+    assert harness.events() == [("trade.1", 1)]
+
+
 def test_a_stream_gives_up_on_a_journal_that_never_ends() -> None:
     harness = Harness("trade.*").live()
     harness.answering = False
