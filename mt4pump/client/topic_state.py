@@ -44,6 +44,9 @@ class Gate(IntEnum):
     """Every event waits for the snapshot: last values come before what changed them."""
 
 
+_OPEN, _DURABLE_WAIT, _ALL_WAIT = Gate  # each news makes a topic, and finding a member by its name costs 30 ns
+
+
 class TopicState(TopicName):
     """What is known of one topic.
 
@@ -110,7 +113,7 @@ class TopicState(TopicName):
     def set_durable(self, *, durable: bool) -> None:
         """Set whether its events are stored, and so which gate holds them back."""
         self.durable = durable
-        self.waits_at = Gate.OPEN if self.is_heartbeat else Gate.DURABLE_WAIT if durable else Gate.ALL_WAIT
+        self.waits_at = _OPEN if self.is_heartbeat else _DURABLE_WAIT if durable else _ALL_WAIT
 
 
 class LastQuotes(dict[str, Quote]):
