@@ -213,7 +213,10 @@ class HeldEvents:
         self._size_bytes += len(frames[1])
 
     def remove(self, is_done: Callable[[Frames, Body], bool]) -> int:
-        """Remove the events for which ``is_done`` returns True, and return how many; it sees those that stay before."""
+        """Remove the events for which ``is_done`` returns True, and return how many.
+
+        While it is asked about an event, the earlier ones that stay are held already.
+        """
         events, self._events, self._size_bytes = self._events, deque(), 0
         for frames, body in events:
             if not is_done(frames, body):

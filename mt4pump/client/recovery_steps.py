@@ -255,8 +255,8 @@ class LastSeqs:
         self._is_allowed = False
 
     def drop(self) -> None:
-        """Drop the numbers of a run of the daemon that ended."""
-        self._head = {}
+        """Drop the numbers that were not compared yet, and the values beside them."""
+        self._head, self._seqs, self._rows = {}, {}, {}
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
         """Handle a heartbeat: everything that was published before it was received, or is lost."""
@@ -289,15 +289,18 @@ class LastSeqs:
         yield from further_pages(page, asked, add)
         if head["epoch"] == self._ordering.epoch:
             self._head, self._is_complete = head, False
+        else:
+            self.drop()
 
     def report_losses(self) -> None:
         """Report what was lost at the end of topics in which nothing came since."""
         head, ordering = self._head, self._ordering
         if not head or not self._is_complete or (ordering.has_journal and (ordering.confirmed or 0) < head["offset"]):
             return  # what the journal has must come first
-        self._head = {}
-        for wire, seq in self._seqs.items():
-            ordering.report_lost_up_to(wire, head["epoch"], seq, self._rows.get(wire))
+        seqs, rows = self._seqs, self._rows
+        self.drop()
+        for wire, seq in seqs.items():
+            ordering.report_lost_up_to(wire, head["epoch"], seq, rows.get(wire))
 
 
 def _why_not_whole(after: int, head: Body) -> str:

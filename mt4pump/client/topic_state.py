@@ -220,7 +220,7 @@ class SubscriptionSet:
             return topic.seq
         return 0 if epoch > topic.epoch and self.baseline is not None and epoch >= self.baseline else seq - 1
 
-    def limit_offsets(self, end: int, kept_epoch: int = NEVER) -> None:
+    def limit_offsets(self, end: int, kept_epoch: int | None = None) -> None:
         """Record that offsets beyond ``end`` mean nothing any more, except in topics that have ``kept_epoch``."""
         for topic in self.topics.values():
             if topic.epoch != kept_epoch:

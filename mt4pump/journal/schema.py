@@ -35,10 +35,10 @@ class JournalOptions:
     not ``whole``.
 
     Events older than ``max_age_s`` by `ProvenClock` and by their highest ``ts`` are deleted. So are the oldest ones
-    when the file and ``wal_limit_bytes`` of its write-ahead log exceed ``max_bytes``. Of both, 0 is no bound. The file
-    does not shrink: freed pages are used again. The log is restarted at ``wal_limit_bytes``. While another program
-    holds it by an open transaction it grows; at ``wal_max_bytes`` nothing more is stored. ``identity`` names the
-    account of the open orders.
+    when the file and ``wal_limit_bytes`` of its write-ahead log exceed ``max_bytes``. A ``max_age_s`` or
+    ``max_bytes`` of 0 is no bound. The file does not shrink: freed pages are used again. The log is restarted at
+    ``wal_limit_bytes``. While another program holds it by an open transaction it grows; at ``wal_max_bytes``
+    nothing more is stored. ``identity`` names the account of the open orders.
     """
 
     synchronous: str = "normal"

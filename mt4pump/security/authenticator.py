@@ -101,7 +101,10 @@ class ZapAuthenticator(ZapServer):
 
     def is_banned(self, user: str) -> bool:
         """Return whether the client ``user`` is banned now."""
-        is_banned = self._now_s() < self._banned_until_s.get(user, 0.0)
+        until_s = self._banned_until_s.get(user)
+        if until_s is None:  # and nothing is removed: another thread may ban the client right now
+            return False
+        is_banned = self._now_s() < until_s
         if not is_banned:
             self._banned_until_s.pop(user, None)
         return is_banned

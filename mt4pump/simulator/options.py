@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 
 from mt4pump.errors import did_you_mean
@@ -98,15 +98,16 @@ class FaultSchedule:
 
     def pop_due(self, elapsed_s: float) -> list[SimulatedFault]:
         """Return the faults due by ``elapsed_s`` in order; a repeated one at most once."""
-        due = []
+        due: list[SimulatedFault] = []
+        again: list[tuple[float, int, SimulatedFault]] = []
         while self._heap and self._heap[0][0] <= elapsed_s:
-            at_s, number, fault = self._heap[0]
+            at_s, number, fault = heappop(self._heap)
             due.append(fault)
-            if fault.every_s is None:
-                heappop(self._heap)
-            else:
+            if fault.every_s is not None:
                 missed = math.floor((elapsed_s - at_s) / fault.every_s)
-                heapreplace(self._heap, (at_s + (missed + 1) * fault.every_s, number, fault))
+                again.append((at_s + (missed + 1) * fault.every_s, number, fault))
+        for each in again:  # not above: by rounding the next time may be due already
+            heappush(self._heap, each)
         return due
 
 

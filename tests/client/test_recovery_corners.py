@@ -49,6 +49,20 @@ def test_last_numbers_of_all_topics_are_not_replaced_by_those_of_quotes_before_t
     assert harness.notices("lost") == [("lost", "trade.1", 1)]
 
 
+def test_values_beside_last_numbers_are_freed_once_they_are_compared() -> None:
+    harness = Harness("*").live()
+    for number in range(500):
+        harness.receive(harness.model.event(f"quote.S{number}", bid=1.0))
+    harness.model.event("quote.S0", bid=2.0)  # lost, and the daemon saw that a queue was full
+    harness.model.dropped += 1
+    harness.go_live()
+    harness.wait(60)
+    harness.go_live()
+    assert len(harness.notices("lost")) == 1
+    # Nothing public shows what is kept in memory.
+    assert not harness.stream.recovery.steps.last_seqs._rows  # noqa: SLF001
+
+
 @pytest.mark.parametrize("is_known", [False, True], ids=["while it resumes", "after it gave up"])
 def test_after_a_restart_every_number_is_known_also_if_the_query_fails_again(*, is_known: bool) -> None:
     harness = Harness("trade.*", resume=None if is_known else Position("log-1", 0))
@@ -228,6 +242,38 @@ def test_what_a_journal_that_lost_its_end_still_has_comes_in_order(*, is_event_f
     assert harness.notices("lost") == []
     assert len(harness.notices("not_whole")) == 1
     assert harness.tracker.position(with_current=True) == Position("log-1", 4)
+
+
+@pytest.mark.parametrize("epoch", [None, 500], ids=["larger epoch", "smaller epoch"])
+@pytest.mark.parametrize("is_removed", [False, True], ids=["kept", "removed and added again"])
+def test_offsets_beyond_a_lost_end_hide_no_events_of_a_topic_that_was_ahead(
+    epoch: int | None, *, is_removed: bool
+) -> None:
+    harness = Harness("trade.1", "trade.2").live()
+    model = harness.model
+    harness.receive(*(model.event("trade.2") for _ in range(3)), model.heartbeat())
+    harness.answering = False
+    harness.receive(*(model.event("trade.1") for _ in range(6)))  # 4 to 9 are delivered
+    model.event("trade.2")  # 10 is lost, and the daemon saw that a queue was full
+    model.dropped += 1
+    harness.receive(model.heartbeat())
+    if is_removed:
+        harness.stream.remove_topics(["trade.1"])
+    model.lose_end(5)
+    model.epoch = epoch or model.epoch
+    harness.receive(model.heartbeat())
+    harness.answering = True
+    harness.wait(60)
+    harness.go_live()
+    if is_removed:
+        harness.stream.add_topics(["trade.1"])
+        harness.answer_all()
+        harness.go_live()
+    harness.items.clear()
+    harness.receive(*(model.event("trade.1") for _ in range(4)))  # offsets from 6 on, once more
+    harness.go_live()
+    assert harness.events() == [("trade.1", seq) for seq in (1, 2, 3, 4)]
+    assert harness.stream.counts["duplicates"] == 0
 
 
 def test_offsets_used_again_beyond_the_old_end_are_found_by_what_the_run_has_stored() -> None:

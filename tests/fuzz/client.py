@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ class Mutator:
                 changed["id"] = number
             if "seqs" in changed and isinstance(changed["seqs"], dict) and changed["seqs"] and dice.random() < 0.3:
                 changed["seqs"] = {**changed["seqs"], dice.choice([*changed["seqs"]]): dice.choice(ODD)}
-            made[0] = msgpack.packb(changed)
+            with suppress(OverflowError, ValueError):  # a number that msgpack has no form for
+                made[0] = msgpack.packb(changed)
         elif dice.random() < 0.3:
             made[0] = self.raw(made[0])
         for place in range(2, len(made), 2):

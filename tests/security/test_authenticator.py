@@ -7,6 +7,7 @@ text; the faults of the folder, the bans and the socket show nowhere else. Steps
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -268,6 +269,24 @@ def test_a_banned_client_is_refused_for_a_while(keys: Keyring) -> None:
         assert authenticator.allowed(user).covers(b"x")
         authenticator.ban("nobody", "who is that")
         assert authenticator._banned_until_s == {}  # noqa: SLF001
+
+
+def test_a_ban_that_comes_amid_the_question_whether_there_is_one_stays(
+    keys: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.admit("alice", "*")
+    with authenticating(keys) as authenticator:
+        user = user_of(authenticator, keys, "alice")
+
+        class Bans(dict[str, float]):
+            def get(self, *name_and_default: Any) -> Any:
+                found = super().get(*name_and_default)
+                self[user] = math.inf  # as another thread that bans the client
+                return found
+
+        monkeypatch.setattr(authenticator, "_banned_until_s", Bans())  # no thread comes between two statements at will
+        assert not authenticator.is_banned(user)
+        assert authenticator.is_banned(user)
 
 
 def test_an_error_of_its_own_costs_one_handshake(

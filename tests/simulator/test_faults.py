@@ -68,3 +68,5 @@ def test_a_repeated_fault_comes_again_and_never_twice_at_once() -> None:
     assert schedule.next_s == 3
     assert len(schedule.pop_due(9.5)) == 1
     assert schedule.next_s == 11
+    rounded = FaultSchedule([SimulatedFault("skip", 3.1, 1.4)])  # the time of the 13th is not 3.1 plus 12 times 1.4
+    assert len(rounded.pop_due(3.1 + 1.4 * 12)) == 1
