@@ -164,8 +164,9 @@ class Stream:
             self._enter_epoch(epoch)
         if epoch == ordering.epoch:
             self.recovery.check_offset(body.get("offset", 0))
-        if self.recovery.steps.discard:
-            self.counts["before_join"] += 1
+        is_unplaced = epoch < ordering.epoch and topic.durable and "offset" in body and ordering.has_journal
+        if self.recovery.steps.discard or is_unplaced:  # the second: late, or of a run that no heartbeat has shown yet
+            self.counts["before_join"] += 1  # the snapshot, or the journal, has it
         elif not ordering.accept(topic, frames, body):
             ordering.held.add(frames, body)
             self.counts["held"] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.event import Checkpoint, Event
@@ -99,6 +99,13 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    ["trade.1"] * 4 + ["unstored", "trade.1", "trade.2", "unstored", "answer", "fail"],
+    ["trade.2"],
+    ["trade.1"],
+    [False] * 3 + [True] + [False] * 116,
+    1,
+)
 @given(steps, topics, steps, st.lists(st.booleans(), min_size=120, max_size=120), st.integers(1, 4))
 def test_whatever_waits_when_a_run_with_a_smaller_epoch_begins_each_event_of_it_comes_once_and_in_order(
     before: list[str], first: list[str], after: list[str], losses: list[bool], page: int

@@ -154,9 +154,10 @@ class GatewayConnection(ServerConnection):
         """Have it freed at once: the garbage collector would find it, with the buffers of a flood, only much later."""
         self.writer, self.counted.end = None, _do_nothing
         del self.protocol.recv_frame
-        for error in (self.connection_exc, self.protocol.parser_exc):
-            if error is not None:
-                error.__traceback__ = None
+        for each in (self.connection_exc, self.protocol.parser_exc, self.protocol.handshake_exc):
+            error: BaseException | None = each
+            while error is not None:
+                error.__traceback__, error = None, error.__context__
 
     def data_received(self, data: bytes) -> None:
         """Handle received data, up to the limits of one read."""

@@ -36,6 +36,12 @@ def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
     assert (grant.name, grant.topics, grant.expires_at_s) == ("support", ("quote.*",), expires_at_s)
 
 
+def test_the_topics_may_stand_in_a_claim_of_another_name() -> None:
+    settings = GatewaySettings(anonymous=True, jwt_claim="mt4")
+    grant = verify([JwtVerifier.of_secret(SECRET, settings)], token(mt4=["trade.7"]), time.time())
+    assert grant.topics == ("trade.7",)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

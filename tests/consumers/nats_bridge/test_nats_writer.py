@@ -87,7 +87,7 @@ def test_a_heartbeat_that_is_further_than_what_came_has_the_writer_read_the_jour
 ) -> None:
     asked: list[PublishQueue] = []
 
-    async def catch_up(_lane: JetStreamWriter, publish_queue: PublishQueue) -> None:
+    async def catch_up(_writer: JetStreamWriter, publish_queue: PublishQueue) -> None:
         asked.append(publish_queue)
 
     monkeypatch.setattr(JetStreamWriter, "_catch_up", catch_up)
