@@ -4,35 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.event import Checkpoint, Event
 from mt4pump.client.position import Position, PositionTracker
 from tests.client.harness import Harness
 
-steps = st.lists(
-    st.sampled_from(
-        [
-            "trade.1",
-            "trade.2",
-            "user.1",
-            "quote.A",
-            "quote.B",
-            "heartbeat",
-            "restart",
-            "reconnect",
-            "unstored",
-            "late",
-            "open",
-            "answer",
-            "fail",
-        ]
-    ),
-    min_size=1,
-    max_size=60,
-)
-
+IN_ONE_RUN = [
+    *("trade.1", "trade.2", "user.1", "quote.A", "quote.B"),
+    *("heartbeat", "reconnect", "unstored", "open", "answer"),
+]
+steps = st.lists(st.sampled_from([*IN_ONE_RUN, "restart", "late", "fail"]), min_size=1, max_size=60)
+# A third run is left out: events of the second that wait then may come late, after a notice that they were lost.
+steps_in_one_run = st.lists(st.sampled_from(IN_ONE_RUN), min_size=1, max_size=60)
 topics = st.lists(st.sampled_from(["trade.1", "trade.2", "quote.A"]), max_size=3)
 
 
@@ -106,11 +91,12 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
     [False] * 3 + [True] + [False] * 116,
     1,
 )
-@given(steps, topics, steps, st.lists(st.booleans(), min_size=120, max_size=120), st.integers(1, 4))
+@given(steps, topics, steps_in_one_run, st.lists(st.booleans(), min_size=120, max_size=120), st.integers(1, 4))
 def test_whatever_waits_when_a_run_with_a_smaller_epoch_begins_each_event_of_it_comes_once_and_in_order(
     before: list[str], first: list[str], after: list[str], losses: list[bool], page: int
 ) -> None:
     """The daemon's folder was deleted, so the journal is another one as well; a heartbeat shows it."""
+    assume(before.count("fail") <= 3)  # else the pause before the next request is longer than the waits below
     harness = Harness().live()
     harness.model.page_limit = page
     harness.answering = False
