@@ -163,6 +163,8 @@ class Scripted:
         self.open_orders: list[int] = []
         self.confirmed: int | None = None
         """What each status confirms."""
+        self.state: dict[str, Any] = {"feed": "live", "state": "pumping"}
+        """What each status says; see `set_state`."""
         self.last_offset = 5
         self.history: dict[str, Any] = {"ticks": [], "bars": []}
         self.folder = Path(mt4pump_consumers.gateway.__file__).parent / "page"
@@ -184,9 +186,7 @@ class Scripted:
     def _answer(self, request: dict[str, Any]) -> None:
         self.requests.append(request)
         if request["action"] == "status":
-            facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.last_offset}
-            facts |= {} if self.confirmed is None else {"confirmed": self.confirmed}
-            self.send({"type": "status", **facts, **({"id": request["id"]} if "id" in request else {})})
+            self.send(self._status() | ({"id": request["id"]} if "id" in request else {}))
         elif request["action"] == "history":
             self.send({"type": "history", "symbol": request["symbol"], **self.history})
         elif request.get("topics") == ["trade.*"]:
@@ -194,6 +194,15 @@ class Scripted:
                 return
             for order in self.open_orders:
                 self.trade(order, 4, snapshot=True)
+
+    def _status(self) -> dict[str, Any]:
+        facts = {"type": "status", **self.state, "server": "s", "log": "a", "offset": self.last_offset}
+        return facts | ({} if self.confirmed is None else {"confirmed": self.confirmed})
+
+    def set_state(self, **state: object) -> None:
+        """Set what each status says, and send one; the answer to a request of the page may follow at any time."""
+        self.state = state
+        self.send(self._status())
 
     def _resumed(self, request: dict[str, Any]) -> bool:
         """Answer a resume; return whether last values follow."""
@@ -523,7 +532,7 @@ def test_no_number_is_cut_at_any_width(page: Page) -> None:
 
 def test_the_age_of_the_last_quote_is_not_that_of_a_last_value(page: Page) -> None:
     gateway = opened(page)
-    gateway.send({"type": "status", "feed": "live", "state": "pumping", "server": "s", "quote_age_s": 7200.0})
+    gateway.set_state(feed="live", state="pumping", quote_age_s=7200.0)
     gateway.quote("EURUSD", 1.1, snapshot=True)
     page.wait_for_selector("#board >> text=EURUSD")
     wait_until(page, "() => document.querySelector('#age').textContent === '2 h'")
@@ -588,7 +597,7 @@ def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light"
     page.wait_for_selector("#chart[open] canvas")
     check("chart")
     page.keyboard.press("Escape")
-    gateway.send({"type": "status", "feed": "no_feed", "state": "reconnecting", "server": "s", "log": "a", "offset": 5})
+    gateway.set_state(feed="no_feed", state="reconnecting")
     page.wait_for_selector("#alarm:not([hidden])")
     check("alarm")
     page.set_viewport_size({"width": 390, "height": 844})
@@ -597,11 +606,11 @@ def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light"
 
 def test_a_lost_session_is_not_current_at_once(page: Page) -> None:
     gateway = opened(page)
-    gateway.send({"type": "status", "feed": "no_feed", "state": "reconnecting", "server": "s", "log": "a", "offset": 5})
+    gateway.set_state(feed="no_feed", state="reconnecting")
     said = "() => document.querySelector('#alarm').innerText.includes('the MT4 session is reconnecting')"
     wait_until(page, said)  # the page is not current before its first status either
     assert page.evaluate("() => document.title.startsWith('Not current') && document.body.classList.contains('stale')")
-    gateway.send({"type": "status", "feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": 5})
+    gateway.set_state(feed="live", state="pumping")
     wait_until(page, "() => document.title.startsWith('s ') && !document.body.classList.contains('stale')")
 
 
